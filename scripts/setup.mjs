@@ -44,8 +44,11 @@ function npm(args) {
   return result.status ?? 1;
 }
 
-/** True when everything is in place; false, after saying why, when it could not be put there. */
-export function setup() {
+/**
+ * True when everything is in place; false, after saying why, when it could not be put there. With `dist: false` only
+ * the dependencies are looked at.
+ */
+export function setup({ dist = true } = {}) {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) {
     console.error(`dmakit needs Node 20.19 or later; this is ${process.version}`);
@@ -59,7 +62,7 @@ export function setup() {
       return false;
     }
   }
-  const stale = distIsStale();
+  const stale = dist ? distIsStale() : undefined;
   if (stale !== undefined) {
     console.error(`setup: ${stale}: building`);
     if (!build()) {
