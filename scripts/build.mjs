@@ -1,10 +1,11 @@
 // Builds dist/ from src/ with tsc, beside the old dist/ and swapped in when ready, so that a running program never
-// sees half a build. dist/.built holds a fingerprint of the sources, by which a stale dist/ is recognised.
+// sees half a build. dist/.built holds a hash of the sources, by which a stale dist/ is recognised.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isMain } from './is-main.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const stamp = join(root, 'dist', '.built');
@@ -22,8 +23,7 @@ function fingerprint() {
   const settings = ['package.json', 'tsconfig.base.json', 'tsconfig.build.json'].map((name) => join(root, name));
   const files = existsSync(join(root, 'src')) ? [...sources(join(root, 'src'))] : [];
   for (const file of [...settings, ...files.sort()]) {
-    const { size, mtimeMs } = statSync(file);
-    hash.update(`${file.slice(root.length)} ${size} ${Math.floor(mtimeMs)}\n`);
+    hash.update(`${file.slice(root.length)}\n`).update(readFileSync(file));
   }
   return hash.digest('hex');
 }
@@ -52,4 +52,4 @@ export function build() {
   return status === 0;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = build() ? 0 : 1;
+if (isMain(import.meta.url)) process.exitCode = build() ? 0 : 1;

@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, posix, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isMain } from './is-main.mjs';
 import { EXCEPTIONS, HOST_LEVEL, LAYERS, TEST_MODULES } from './layers.mjs';
 import { blank, isTest, lineOf, listFiles } from './source.mjs';
 
@@ -88,9 +89,10 @@ export function checkImports(root, exceptions = EXCEPTIONS) {
   return { errors, warnings, files: files.length };
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'));
   const { errors, warnings, files } = checkImports(root);
+  if (files === 0) errors.push(`there is no source in ${join(root, 'src')}`);
   for (const warning of warnings) console.error(`warning: ${warning}`);
   for (const error of errors) console.error(`error: ${error}`);
   console.log(`imports: ${files} files, ${errors.length} errors, ${warnings.length} warnings`);

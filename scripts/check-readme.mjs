@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isMain } from './is-main.mjs';
 
 const MINUTES = 10;
 
@@ -45,7 +46,7 @@ function copyTree(root, to) {
   for (const file of stdout.split('\0')) {
     if (file === '' || !existsSync(join(root, file))) continue;
     mkdirSync(dirname(join(to, file)), { recursive: true });
-    cpSync(join(root, file), join(to, file), { preserveTimestamps: true }); // or dist would look stale
+    cpSync(join(root, file), join(to, file));
   }
   for (const shared of ['node_modules', 'dist']) symlinkSync(join(root, shared), join(to, shared), 'dir');
 }
@@ -93,4 +94,4 @@ function main() {
   return failed === 0 ? 0 : 1;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main();
+if (isMain(import.meta.url)) process.exitCode = main();

@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isMain } from './is-main.mjs';
 import { HOST_LEVEL, LAYERS } from './layers.mjs';
 import { blank, isTest, lineOf } from './source.mjs';
 
@@ -54,7 +55,7 @@ export function checkRepo(root, exceptions = EXCEPTIONS) {
   return errors;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   const root = realpathSync(resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..')));
   const { addressBits } = await import('./address-bits.mjs');
   const errors = [...checkRepo(root), ...addressBits(root)];

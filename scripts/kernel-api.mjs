@@ -8,6 +8,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isMain } from './is-main.mjs';
 import { blank, isTest, lineOf, listFiles } from './source.mjs';
 
 const SYMBOL = String.raw`(?:(?:struct|union|enum)\s+)?[A-Za-z_][\w.:#/-]*[\w]`;
@@ -200,4 +201,4 @@ function main() {
   return collected.complaints.length > 0 || (check && stale) ? 1 : 0;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main();
+if (isMain(import.meta.url)) process.exitCode = main();

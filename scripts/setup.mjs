@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, distIsStale } from './build.mjs';
+import { isMain } from './is-main.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -73,4 +74,4 @@ export function setup({ dist = true } = {}) {
   return true;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = setup() ? 0 : 1;
+if (isMain(import.meta.url)) process.exitCode = setup() ? 0 : 1;

@@ -6,6 +6,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { isMain } from './is-main.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
@@ -41,7 +42,7 @@ export function runTests(root, files, options = []) {
   const scratch = mkdtempSync(join(tmpdir(), 'dmakit-test-'));
   const result = join(scratch, 'counts.json');
   const counter = pathToFileURL(join(here, 'test-counter.mjs')).href;
-  const args = ['--import', 'tsx', '--enable-source-maps', '--test', '--test-concurrency=2'];
+  const args = ['--import', import.meta.resolve('tsx'), '--enable-source-maps', '--test', '--test-concurrency=2'];
   args.push('--test-reporter=spec', '--test-reporter-destination=stdout');
   args.push(`--test-reporter=${counter}`, `--test-reporter-destination=${result}`);
   // A run of tests within a test must not report to the outer runner.
@@ -83,4 +84,4 @@ async function main() {
   return run.status !== 0 ? run.status : run.executed === 0 || run.empty.length > 0 ? 1 : 0;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = await main();
+if (isMain(import.meta.url)) process.exitCode = await main();
