@@ -37,7 +37,7 @@ all.push('src/only-skips.test.ts', 'src/skips.test.ts');
 test('finds the tests of all folders, and selects by path', () => {
   assert.deepEqual(findTests(root), all);
   assert.deepEqual(selectTests(all, ['./src/good']), ['src/good.test.ts']);
-  assert.deepEqual(selectTests(all, ['skips', 'examples/']), [all[0], all[4], all[5]].slice(0, 3));
+  assert.deepEqual(selectTests(all, ['skips', 'examples/']), [all[0], all[4], all[5]]);
   assert.deepEqual(selectTests(all, ['nothing']), []);
 });
 
