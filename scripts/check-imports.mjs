@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, posix, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isMain } from './is-main.mjs';
-import { EXCEPTIONS, HOST_LEVEL, LAYERS, TEST_MODULES } from './layers.mjs';
+import { EXCEPTIONS, HOST_LEVEL, LAYERS, TEST_FOLDERS, TEST_MODULES } from './layers.mjs';
 import { blank, isTest, lineOf, listFiles } from './source.mjs';
 
 const FILE_LINES = 500;
@@ -35,6 +35,7 @@ function whyNot(file, specifier, tree) {
   if (isTest(target) && !isTest(file)) return 'is a test, which only tests may import';
   if (to === folder) return undefined;
   if (mayImport.includes(to)) return undefined;
+  if (isTest(file) && level >= 2 && TEST_FOLDERS.includes(to)) return undefined;
   return `${folder} (level ${level}) may import ${mayImport.length > 0 ? mayImport.join(', ') : 'no other folder'}`;
 }
 

@@ -45,5 +45,8 @@ export const HOST_LEVEL = 6;
  */
 export const EXCEPTIONS = [];
 
+/** Folders which tests and case suites of level 2 and up may import besides their own: a simulated machine to run on. */
+export const TEST_FOLDERS = ['machine'];
+
 /** What tests below HOST_LEVEL may import of Node's modules and of the packages. */
 export const TEST_MODULES = ['node:test', 'node:assert', 'node:assert/strict', 'node:fs', 'fast-check'];
