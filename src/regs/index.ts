@@ -1,1 +1,2 @@
+export * from './pl330.ts';
 export * from './register-map.ts';
