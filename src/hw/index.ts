@@ -1,0 +1,3 @@
+export { Bcm2835DmaModel, type Bcm2835DmaOptions } from './bcm2835-dma.ts';
+export type { ChannelTiming as Bcm2835DmaTiming } from './bcm2835-dma-channel.ts';
+export { FifoPeripheral, type FifoPeripheralOptions } from './fifo-peripheral.ts';
