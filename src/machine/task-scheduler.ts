@@ -1,0 +1,353 @@
+import {
+  ForeignAwaitError,
+  HungTaskError,
+  type Scheduler,
+  type Task,
+  type Wait,
+  type WaitReport,
+} from './scheduler.ts';
+
+/** What the scheduler needs of its machine. */
+export interface SchedulerHost {
+  now(): number;
+  /** Let time pass to the next event and deliver it; false when nothing will ever happen. */
+  idle(): boolean;
+  /** True while a model's or an event's code runs. */
+  readonly inHardware: boolean;
+}
+
+/** As the kernel's hung_task_timeout_secs: a main task that waits longer while no other task runs either is hung. */
+const HUNG_TASK_NS = 120e9;
+/** A main task that waits longer than this is hung, whatever other tasks do meanwhile. */
+const HUNG_ANYWAY_NS = 3600e9;
+/** Reactions that a wake-up may take before the slow way (one turn of the host's event loop) is worth it. */
+const MAX_HOPS = 16;
+
+/** Something in the run queue: a task that starts, or a wait that was woken. */
+interface Runnable {
+  readonly task: TaskRecord;
+  /** Start or continue the task's code; what it does follows as promise reactions. */
+  resume(): void;
+}
+
+class TaskRecord implements Task, Runnable {
+  readonly name: string;
+  readonly #scheduler: TaskScheduler;
+  readonly #body: () => Promise<unknown> | unknown;
+  done = false;
+  failed = false;
+  value: unknown = undefined;
+  /** Waits begun and not yet resumed. */
+  readonly waits: TaskWait<unknown>[] = [];
+  /** Promises of the host that it awaits through `outside`. */
+  outside = 0;
+  joiners: Wait<void>[] = [];
+  #result: Promise<unknown> | null = null;
+  #settle: ((task: TaskRecord) => void) | null = null;
+
+  constructor(scheduler: TaskScheduler, name: string, body: () => Promise<unknown> | unknown) {
+    this.#scheduler = scheduler;
+    this.name = name;
+    this.#body = body;
+  }
+  get task(): TaskRecord {
+    return this;
+  }
+  get result(): Promise<unknown> {
+    this.#result ??= this.#makeResult();
+    return this.#result;
+  }
+  /** Whether somebody will hear of its failure. */
+  get observed(): boolean {
+    return this.#result !== null || this.joiners.length > 0;
+  }
+  #makeResult(): Promise<unknown> {
+    const result = new Promise<unknown>((resolve, reject) => {
+      this.#settle = (task) => (task.failed ? reject(task.value) : resolve(task.value));
+    });
+    // The scheduler reports failures itself: the host must not end the process over one that is read later.
+    result.catch(() => {});
+    if (this.done) this.#settle?.(this);
+    return result;
+  }
+  resume(): void {
+    let value: unknown;
+    try {
+      value = this.#body();
+    } catch (error) {
+      this.finish(true, error);
+      return;
+    }
+    if (value instanceof Promise) {
+      value.then(
+        (result) => this.finish(false, result),
+        (error) => this.finish(true, error),
+      );
+    } else this.finish(false, value);
+  }
+  finish(failed: boolean, value: unknown): void {
+    this.done = true;
+    this.failed = failed;
+    this.value = value;
+    this.#scheduler.taskEnded(this);
+    this.#settle?.(this);
+    for (const joiner of this.joiners) joiner.wake();
+  }
+}
+
+class TaskWait<T> implements Wait<T>, Runnable {
+  readonly task: TaskRecord;
+  readonly promise: Promise<T>;
+  readonly waitsFor: () => string;
+  readonly hasTimeout: boolean;
+  readonly sinceNs: number;
+  pending = true;
+  readonly #scheduler: TaskScheduler;
+  #value!: T;
+  #resolve!: (value: T) => void;
+
+  constructor(scheduler: TaskScheduler, task: TaskRecord, waitsFor: () => string, hasTimeout: boolean, nowNs: number) {
+    this.#scheduler = scheduler;
+    this.task = task;
+    this.waitsFor = waitsFor;
+    this.hasTimeout = hasTimeout;
+    this.sinceNs = nowNs;
+    this.promise = new Promise<T>((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+  wake(value: T): void {
+    if (!this.pending) return;
+    this.pending = false;
+    this.#value = value;
+    this.#scheduler.makeRunnable(this);
+  }
+  resume(): void {
+    const waits: unknown[] = this.task.waits;
+    if (waits.length === 1) waits.pop();
+    else waits.splice(waits.indexOf(this), 1);
+    this.#resolve(this.#value);
+  }
+}
+
+/** The scheduler of every machine; see scheduler.ts. */
+export class TaskScheduler implements Scheduler {
+  onSwitch: ((task: Task | null) => void) | null = null;
+  /** Why the run is over before its end, or null. Time points throw it. */
+  aborted: Error | null = null;
+  /** When the current task got the CPU. */
+  currentSinceNs = 0;
+  readonly #host: SchedulerHost;
+  readonly #tasks = new Set<TaskRecord>();
+  #current: TaskRecord | null = null;
+  #main: TaskRecord | null = null;
+  #running = false;
+  #queue: (Runnable | null)[] = [];
+  #queueHead = 0;
+  #outsideSettled: (() => void) | null = null;
+
+  constructor(host: SchedulerHost) {
+    this.#host = host;
+  }
+
+  get current(): Task | null {
+    return this.#host.inHardware ? null : this.#current;
+  }
+
+  spawn(name: string, body: () => Promise<unknown> | unknown): Task {
+    return this.#add(name, body);
+  }
+  #add(name: string, body: () => Promise<unknown> | unknown): TaskRecord {
+    const task = new TaskRecord(this, name, body);
+    this.#tasks.add(task);
+    this.makeRunnable(task);
+    return task;
+  }
+
+  wait<T>(waitsFor: () => string, hasTimeout = false): Wait<T> {
+    const task = this.#current;
+    if (task === null || this.#host.inHardware) {
+      throw new Error(`only a task can wait (for ${waitsFor()}); now no task runs`);
+    }
+    const wait = new TaskWait<T>(this, task, waitsFor, hasTimeout, this.#host.now());
+    task.waits.push(wait as unknown as TaskWait<unknown>);
+    return wait;
+  }
+
+  async join(task: Task): Promise<void> {
+    const record = task as TaskRecord;
+    if (!record.done) {
+      const wait = this.wait<void>(() => `task '${record.name}' to end`);
+      record.joiners.push(wait);
+      await wait.promise;
+    }
+    if (record.failed) throw record.value;
+  }
+
+  outside<T>(promise: Promise<T>): Promise<T> {
+    const task = this.#current;
+    if (task === null) return promise;
+    task.outside++;
+    const settled = () => {
+      task.outside--;
+      const notify = this.#outsideSettled;
+      this.#outsideSettled = null;
+      notify?.();
+    };
+    return promise.finally(settled);
+  }
+
+  abort(error: Error): void {
+    this.aborted ??= error;
+  }
+
+  async run<T>(name: string, main: () => Promise<T> | T): Promise<T> {
+    if (this.#running) throw new Error(`run('${name}'): this machine runs already; start further tasks with spawn`);
+    this.#running = true;
+    this.aborted = null;
+    const task = this.#add(name, main);
+    this.#main = task;
+    try {
+      await this.#loop(task);
+    } finally {
+      this.#switchTo(null);
+      this.#running = false;
+      this.#main = null;
+    }
+    if (task.failed) throw task.value;
+    return task.value as T;
+  }
+
+  /** @internal A task's code came to its end. */
+  taskEnded(task: TaskRecord): void {
+    this.#tasks.delete(task);
+    if (!task.failed || task === this.#main || task.observed) return;
+    this.abort(
+      task.value instanceof Error ? task.value : new Error(`task '${task.name}' failed: ${String(task.value)}`),
+    );
+  }
+
+  /** @internal */
+  makeRunnable(entry: Runnable): void {
+    this.#queue.push(entry);
+  }
+
+  #next(): Runnable | null {
+    const queue = this.#queue;
+    if (this.#queueHead === queue.length) return null;
+    const entry = queue[this.#queueHead] as Runnable;
+    queue[this.#queueHead++] = null;
+    if (this.#queueHead === queue.length) {
+      queue.length = 0;
+      this.#queueHead = 0;
+    } else if (this.#queueHead > 1024) {
+      this.#queue = queue.slice(this.#queueHead);
+      this.#queueHead = 0;
+    }
+    return entry;
+  }
+
+  #switchTo(task: TaskRecord | null): void {
+    this.currentSinceNs = this.#host.now();
+    if (task === this.#current) return;
+    this.#current = task;
+    this.onSwitch?.(task);
+  }
+
+  async #loop(main: TaskRecord): Promise<void> {
+    for (;;) {
+      if (this.aborted !== null) throw this.aborted;
+      if (main.done) return;
+      const entry = this.#next();
+      if (entry === null) {
+        this.#idle(main);
+        continue;
+      }
+      const task = entry.task;
+      this.#switchTo(task);
+      entry.resume();
+      // Other waits of the same task stay (Promise.all): then a further one does not show that the task has come to rest.
+      let hops = task.waits.length === 0 ? 0 : MAX_HOPS;
+      while (hops < MAX_HOPS && !task.done && task.waits.length === 0 && task.outside === 0) {
+        hops++;
+        await undefined;
+      }
+      if (hops === MAX_HOPS || task.outside > 0) await this.#drain(task);
+    }
+  }
+
+  /** Run every promise reaction, and wait for the host where the task asked to. */
+  async #drain(task: TaskRecord): Promise<void> {
+    do {
+      while (task.outside > 0) {
+        await new Promise<void>((resolve) => {
+          this.#outsideSettled = resolve;
+        });
+      }
+      await nextTurn();
+    } while (task.outside > 0);
+    if (task.done || task.waits.length > 0 || this.aborted !== null) return;
+    throw new ForeignAwaitError(
+      `task '${task.name}' awaits a promise that nothing in the machine will settle (a timer, a file or a socket of the ` +
+        'host, or a promise of its own). Wait with a kernel primitive (completion, wait queue, msleep), or hand a ' +
+        "promise of the host to the scheduler: 'await scheduler.outside(promise)'.",
+    );
+  }
+
+  /** Nobody can run: let time pass until somebody can. */
+  #idle(main: TaskRecord): void {
+    this.#switchTo(null);
+    const idleSinceNs = this.#host.now();
+    while (this.#queue.length === 0) {
+      if (!this.#host.idle()) throw this.#hung('nothing that could wake anybody will happen any more');
+      if (this.aborted !== null) throw this.aborted;
+      const wait = main.waits[0];
+      if (wait === undefined || wait.hasTimeout) continue;
+      const nowNs = this.#host.now();
+      if (nowNs - idleSinceNs > HUNG_TASK_NS || nowNs - wait.sinceNs > HUNG_ANYWAY_NS) {
+        throw this.#hung(`blocked for more than ${Math.floor((nowNs - wait.sinceNs) / 1e9)} seconds`);
+      }
+    }
+  }
+
+  #hung(why: string): HungTaskError {
+    const waits: WaitReport[] = [];
+    for (const task of this.#tasks) {
+      for (const wait of task.waits) {
+        waits.push({ task: task.name, waitsFor: wait.waitsFor(), sinceNs: wait.sinceNs });
+      }
+    }
+    const lines = waits.map((wait) => `  task '${wait.task}' waits since ${wait.sinceNs} ns for ${wait.waitsFor}`);
+    return new HungTaskError(`hung task: ${why}\n${lines.join('\n')}`, waits);
+  }
+}
+
+/** The host's event loop, as far as Node and browsers share it. */
+interface HostLoop {
+  setImmediate?: (callback: () => void) => unknown;
+  MessageChannel?: new () => {
+    port1: { onmessage: (() => void) | null };
+    port2: { postMessage(message: unknown): void };
+  };
+}
+const hostLoop = globalThis as unknown as HostLoop;
+let channel: InstanceType<NonNullable<HostLoop['MessageChannel']>> | null = null;
+const turns: (() => void)[] = [];
+
+/** Resolves after every promise reaction that can run has run. */
+function nextTurn(): Promise<void> {
+  return new Promise<void>((resolve) => {
+    if (hostLoop.setImmediate !== undefined) {
+      hostLoop.setImmediate(resolve);
+      return;
+    }
+    if (channel === null) {
+      if (hostLoop.MessageChannel === undefined)
+        throw new Error('this host has neither setImmediate nor MessageChannel');
+      channel = new hostLoop.MessageChannel();
+      channel.port1.onmessage = () => turns.shift()?.();
+    }
+    turns.push(resolve);
+    channel.port2.postMessage(null);
+  });
+}
