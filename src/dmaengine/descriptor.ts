@@ -1,7 +1,7 @@
 import type { DmaAddr } from '../base/addr.ts';
 import { EINVAL, EOPNOTSUPP, EPERM, type Errno, OK } from '../base/errno.ts';
 import { ListNode } from '../base/list.ts';
-import type { Mem } from '../machine/mem.ts';
+import type { Mem } from '../kernel/index.ts';
 import type { Cookie } from './cookie.ts';
 import type { DmaChan } from './dma-chan.ts';
 import { DMA_CTRL_ACK, DMA_CTRL_REUSE, type DmaCtrlFlags, type DmaengineResult } from './types.ts';
