@@ -16,6 +16,8 @@ export interface WaitReport {
 export class HungTaskError extends Error {
   override name = 'HungTaskError';
   readonly waits: readonly WaitReport[];
+  /** What else may explain it, as layers above know: descriptors that nobody issued, say. */
+  hints: readonly string[] = [];
   constructor(message: string, waits: readonly WaitReport[]) {
     super(message);
     this.waits = waits;
