@@ -142,8 +142,10 @@ export class TaskScheduler implements Scheduler {
   #current: TaskRecord | null = null;
   #main: TaskRecord | null = null;
   #running = false;
-  #queue: (Runnable | null)[] = [];
+  // The run queue, a ring: `#queued` entries from `#queueHead` on.
+  #queue: (Runnable | null)[] = new Array(16).fill(null);
   #queueHead = 0;
+  #queued = 0;
   #outsideSettled: (() => void) | null = null;
 
   constructor(host: SchedulerHost) {
@@ -229,21 +231,22 @@ export class TaskScheduler implements Scheduler {
 
   /** @internal */
   makeRunnable(entry: Runnable): void {
-    this.#queue.push(entry);
+    const size = this.#queue.length;
+    if (this.#queued === size) {
+      const straight = this.#queue.slice(this.#queueHead).concat(this.#queue.slice(0, this.#queueHead));
+      this.#queue = straight.concat(new Array(size).fill(null));
+      this.#queueHead = 0;
+    }
+    this.#queue[(this.#queueHead + this.#queued++) & (this.#queue.length - 1)] = entry;
   }
 
   #next(): Runnable | null {
-    const queue = this.#queue;
-    if (this.#queueHead === queue.length) return null;
-    const entry = queue[this.#queueHead] as Runnable;
-    queue[this.#queueHead++] = null;
-    if (this.#queueHead === queue.length) {
-      queue.length = 0;
-      this.#queueHead = 0;
-    } else if (this.#queueHead > 1024) {
-      this.#queue = queue.slice(this.#queueHead);
-      this.#queueHead = 0;
-    }
+    if (this.#queued === 0) return null;
+    const at = this.#queueHead;
+    const entry = this.#queue[at] as Runnable;
+    this.#queue[at] = null;
+    this.#queueHead = (at + 1) & (this.#queue.length - 1);
+    this.#queued--;
     return entry;
   }
 
@@ -298,7 +301,7 @@ export class TaskScheduler implements Scheduler {
   #idle(main: TaskRecord): void {
     this.#switchTo(null);
     const idleSinceNs = this.#host.now();
-    while (this.#queue.length === 0) {
+    while (this.#queued === 0) {
       if (!this.#host.idle()) throw this.#hung('nothing that could wake anybody will happen any more');
       if (this.aborted !== null) throw this.aborted;
       const wait = main.waits[0];

@@ -6,6 +6,7 @@ import { PageState, type SimBank } from './sim-bank.ts';
 
 /** Ranges remembered: a power of two. */
 const RANGES = 32;
+const MAX_GROWN_BYTES = 65536;
 
 /** Told of every line that moved by itself. */
 export type LineMoved = (op: CacheOp, bank: SimBank, offset: number) => void;
@@ -29,13 +30,17 @@ export class Prefetcher {
     this.#moved = moved;
   }
 
-  /** [start, end) of the bank is of interest. A range that goes on where one of the last two ended grows that one. */
+  /**
+   * [start, end) of the bank is of interest. One that goes on where one of the last two ended grows that one, so that a
+   * stream of small accesses does not push everything else out.
+   */
   note(bank: SimBank, start: number, end: number): void {
     for (let back = 1; back <= 2; back++) {
       const at = (this.#next - back) & (RANGES - 1);
-      if (this.#banks[at] !== bank || start > (this.#ends[at] as number) || start < (this.#starts[at] as number))
-        continue;
-      if (end > (this.#ends[at] as number)) this.#ends[at] = end;
+      if (this.#banks[at] !== bank) continue;
+      const from = this.#starts[at] as number;
+      if (start === this.#ends[at] && end - from <= MAX_GROWN_BYTES) this.#ends[at] = end;
+      else if (start !== from || end !== this.#ends[at]) continue;
       return;
     }
     const at = this.#next;
