@@ -1,0 +1,138 @@
+/**
+ * A kernel on a machine: what belongs to it and nobody else, so that several can run in one process. Functions that have
+ * no device or other object to find it from take it first.
+ */
+import { alignUp } from '../base/addr.ts';
+import type { Machine } from '../machine/contract.ts';
+import { HungTaskError } from '../machine/scheduler.ts';
+import { Context } from './context.ts';
+import type { Device } from './device.ts';
+import { DriverCore } from './driver-core.ts';
+import { IrqCore } from './irq.ts';
+import type { KThread } from './kthread.ts';
+import type { KernelObserver, Splat } from './observer.ts';
+import { PageAllocator } from './page-alloc.ts';
+import { KernelLog } from './printk.ts';
+import { SoftirqCore } from './softirq.ts';
+import { WorkerPool } from './workqueue.ts';
+
+/** Memory that the kernel never hands out. */
+export interface ReservedMemory {
+  readonly phys: number;
+  readonly sizeBytes: number;
+  /** A `FrameKind`; default RESERVED. */
+  readonly kind?: number;
+}
+
+/** What a board tells its kernel. */
+export interface KernelOptions {
+  /** The boot command line, e.g. `swiotlb=force iommu.strict=1`. */
+  readonly cmdline?: string;
+  /** ARCH_DMA_MINALIGN in bytes, a power of two; default: the cache line on a non-coherent machine, else 8. */
+  readonly dmaMinAlign?: number;
+  /** One past the last physical address of ZONE_DMA; 0: no such zone. */
+  readonly zoneDmaLimit?: number;
+  /** One past the last physical address of ZONE_DMA32; 0: no such zone. */
+  readonly zoneDma32Limit?: number;
+  /** Physical address from which RAM is HIGHMEM; absent: none is. */
+  readonly highmemStart?: number;
+  readonly reserved?: readonly ReservedMemory[];
+}
+
+/** See the file's head. */
+export class Kernel {
+  readonly machine: Machine;
+  readonly options: KernelOptions;
+  /** Parsed boot arguments: `swiotlb` → `force`; an argument without value has ''. The last of several holds. */
+  readonly cmdline: ReadonlyMap<string, string>;
+  /** @linux ARCH_DMA_MINALIGN, ARCH_KMALLOC_MINALIGN */
+  readonly dmaMinAlign: number;
+  readonly log = new KernelLog();
+  /** Every warning and bug so far, in order. */
+  readonly splats: Splat[] = [];
+  /** @internal Messages of `warnOnce` that were reported. */
+  readonly warnedOnce = new Set<string>();
+  readonly context: Context;
+  /** @internal */
+  readonly softirqs: SoftirqCore;
+  /** @internal */
+  readonly irqs: IrqCore;
+  /** @internal */
+  readonly workers: WorkerPool;
+  /** @internal */
+  readonly driverCore: DriverCore;
+  /** @internal Running kernel threads by task. */
+  readonly kthreads = new Map<object, KThread>();
+  readonly pages: PageAllocator;
+  /** Devices that were added, in order. */
+  readonly devices: Device[] = [];
+  /**
+   * Called with a device whose driver was unbound, after its managed resources were released: what it still holds then,
+   * it leaked. Also called when a probe failed.
+   */
+  readonly unbindHooks: ((dev: Device) => void)[] = [];
+  /** Asked when the run hangs: lines that may explain it, e.g. what was submitted to a DMA channel and never issued. */
+  readonly hungTaskHints: (() => string[])[] = [];
+  /** Told what the kernel does; null costs nothing. */
+  observer: KernelObserver | null = null;
+  /** Typed by src/mapping. */
+  mappingObserver: unknown = null;
+  /** Typed by src/dmaengine. */
+  dmaengineObserver: unknown = null;
+  /** Typed by src/iommu. */
+  iommuObserver: unknown = null;
+  /** What the run ended with after a panic or deadlock; no code should run any more. */
+  dead: Error | null = null;
+  readonly #subsystems = new Map<object, unknown>();
+
+  /** Takes over the machine's interrupts and its scheduler's switches: one kernel to a machine. */
+  constructor(machine: Machine, options: KernelOptions = {}) {
+    this.machine = machine;
+    this.options = options;
+    this.cmdline = parseCmdline(options.cmdline ?? '');
+    this.dmaMinAlign = options.dmaMinAlign ?? (machine.traits.coherent ? 8 : alignUp(machine.traits.cacheLineBytes, 8));
+    this.context = new Context(this);
+    this.softirqs = new SoftirqCore(this);
+    this.irqs = new IrqCore(this);
+    this.workers = new WorkerPool(this);
+    this.driverCore = new DriverCore(this);
+    this.pages = new PageAllocator(this);
+  }
+
+  /** The state of an upper layer that belongs to this kernel, made on first use. `key` is any object of that layer. */
+  subsystem<T>(key: object, make: (kernel: Kernel) => T): T {
+    let state = this.#subsystems.get(key) as T | undefined;
+    if (state === undefined) {
+      state = make(this);
+      this.#subsystems.set(key, state);
+    }
+    return state;
+  }
+
+  /** Run `main` as a task in process context, and time, until it ends. Rejects as `Scheduler.run` does. */
+  async run<T>(main: (kernel: Kernel) => Promise<T> | T): Promise<T> {
+    try {
+      return await this.machine.scheduler.run('main', () => main(this));
+    } catch (error) {
+      if (error instanceof HungTaskError) this.#explain(error);
+      throw error;
+    }
+  }
+  #explain(error: HungTaskError): void {
+    error.hints = this.hungTaskHints.flatMap((hint) => hint());
+    for (const hint of error.hints) if (!error.message.includes(hint)) error.message += `\n${hint}`;
+  }
+}
+
+/** Split as the kernel does: arguments at blanks outside double quotes, name and value at the first `=`. */
+export function parseCmdline(text: string): Map<string, string> {
+  const parsed = new Map<string, string>();
+  for (const [argument] of text.matchAll(/(?:"[^"]*"|[^\s"])+/g)) {
+    const plain = argument.replaceAll('"', '');
+    const equals = plain.indexOf('=');
+    // The last of several holds, at the end.
+    const name = equals < 0 ? plain : plain.slice(0, equals);
+    parsed.set(name, equals < 0 ? '' : plain.slice(equals + 1));
+  }
+  return parsed;
+}

@@ -1,0 +1,100 @@
+/** Warnings, bugs and the end of the run: what the kernel prints when code that runs on it did wrong. */
+import { KernelBug } from '../base/errno.ts';
+import type { Kernel } from './kernel.ts';
+import type { Splat, SplatKind } from './observer.ts';
+import { LogLevel, printk } from './printk.ts';
+
+/** The kernel cannot go on. `cause` is what was thrown. */
+export class KernelPanic extends Error {
+  override name = 'KernelPanic';
+}
+/** A spin lock was taken which nobody can release any more. */
+export class DeadlockError extends Error {
+  override name = 'DeadlockError';
+}
+
+const HERE = import.meta.url.slice(0, import.meta.url.lastIndexOf('/') + 1);
+
+/** Where in the source outside this folder the running code is: `path:line`, or '' where the engine does not say. */
+export function callerPlace(): string {
+  const stack = new Error().stack;
+  if (stack === undefined) return '';
+  for (const line of stack.split('\n').slice(1)) {
+    const place = /\(?((?:file:\/\/|\/|[A-Za-z]:\\)[^()]*:\d+):\d+\)?$/.exec(line)?.[1];
+    if (place === undefined) continue;
+    if (place.startsWith(HERE) && !/\.test\.ts:\d+$/.test(place)) continue;
+    return place.replace(/^file:\/\//, '');
+  }
+  return '';
+}
+
+/** Record a report and print it. `message` is its first line as the kernel words it; `more` the lines behind it. */
+export function splat(kernel: Kernel, kind: SplatKind, message: string, more: readonly string[] = []): void {
+  const report: Splat = { kind, message, timeNs: kernel.machine.now(), place: callerPlace() };
+  kernel.splats.push(report);
+  printk(kernel, LogLevel.WARNING, message);
+  for (const line of more) printk(kernel, LogLevel.WARNING, line);
+  if (report.place !== '') printk(kernel, LogLevel.WARNING, `at ${report.place}`);
+  kernel.observer?.splat?.(report);
+}
+
+/** Report when `condition` holds, every time. Returns the condition. Any context. @linux WARN_ON, WARN */
+export function warnOn(kernel: Kernel, condition: boolean, message: string): boolean {
+  if (condition) splat(kernel, 'warn', `WARNING: ${message}`);
+  return condition;
+}
+/** As `warnOn`, but each message is reported once. @linux WARN_ONCE, WARN_ON_ONCE */
+export function warnOnce(kernel: Kernel, condition: boolean, message: string): boolean {
+  if (condition && !kernel.warnedOnce.has(message)) {
+    kernel.warnedOnce.add(message);
+    splat(kernel, 'warn', `WARNING: ${message}`);
+  }
+  return condition;
+}
+
+/** Throw `KernelBug` when `condition` holds, after printing it. @linux BUG_ON */
+export function bugOn(kernel: Kernel, condition: boolean, message: string): void {
+  if (!condition) return;
+  printk(kernel, LogLevel.EMERG, `kernel BUG: ${message}`);
+  throw new KernelBug(message);
+}
+
+/** End the run: print `message`, and let the scheduler stop with a `KernelPanic`. @linux panic */
+export function panic(kernel: Kernel, message: string, cause?: unknown): void {
+  if (kernel.dead !== null) return;
+  printk(kernel, LogLevel.EMERG, `Kernel panic - not syncing: ${message}`);
+  die(kernel, new KernelPanic(message, { cause }));
+}
+
+/** @internal No code may run any more; `error` is what the run ends with. */
+export function die(kernel: Kernel, error: Error): void {
+  if (kernel.dead !== null) return;
+  kernel.dead = error;
+  kernel.machine.scheduler.abort(error);
+}
+
+/**
+ * Code which nobody awaits has thrown: an interrupt handler, a tasklet, a timer, a work. Printed as an oops; the run ends
+ * with a panic whose cause is the original, and nothing is thrown into the interrupted code. `where` says whose code.
+ */
+export function oops(kernel: Kernel, where: string, error: unknown): void {
+  if (kernel.dead !== null) return;
+  if (error instanceof DeadlockError) {
+    die(kernel, error);
+    return;
+  }
+  const message = `Internal error: Oops: ${describeError(error)}`;
+  splat(kernel, 'oops', message, [`in ${where}, ${kernel.context.describe()}`, ...stackOf(error)]);
+  const fatal = kernel.context.inTask ? 'Fatal exception' : 'Fatal exception in interrupt';
+  panic(kernel, `${fatal}: ${where}: ${describeError(error)}`, error);
+}
+
+/** `TypeError: x is undefined`, or the thrown value itself. */
+export function describeError(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : `thrown value ${String(error)}`;
+}
+function stackOf(error: unknown): string[] {
+  if (!(error instanceof Error) || error.stack === undefined) return [];
+  const lines = error.stack.split('\n').filter((line) => /^\s+at /.test(line));
+  return lines.slice(0, 4);
+}
