@@ -1,5 +1,5 @@
 /** One channel of the BCM2835's DMA controller: fetches control blocks and moves their bytes, paced in time. */
-import { type BusMaster, BusStatus, type ModelHost, type Signal, type TimerHandle } from '../machine/index.ts';
+import { type BusMaster, BusStatus, type ModelHost, type ModelTimer, type Signal } from '../machine/index.ts';
 import { CONTROL_BLOCK, DMA, FIRST_LITE_CHANNEL } from '../regs/bcm2835-dma.ts';
 
 const { ACTIVE, END, INT, DREQ, PAUSED, DREQ_STOPS_DMA, WAITING_FOR_OUTSTANDING_WRITES, ERROR } = DMA.CS;
@@ -45,7 +45,7 @@ export class Channel {
   readonly #timing: ChannelTiming;
   readonly #requests: readonly (Signal | null)[];
   readonly #interruptChanged: () => void;
-  readonly #onTimer: () => void;
+  readonly #timer: ModelTimer;
   readonly #scratch = new Uint8Array(BURST_BYTES);
   readonly #words = new DataView(this.#scratch.buffer);
 
@@ -66,7 +66,6 @@ export class Channel {
   #rowBytes = 0;
   #state: State = State.IDLE;
   // The slice under way: when it began, its bytes and those of them that are moved already.
-  #timer: TimerHandle | null = null;
   #sliceStartNs = 0;
   #sliceBytes = 0;
   #sliceMoved = 0;
@@ -88,7 +87,7 @@ export class Channel {
     this.#timing = timing;
     this.#requests = requests;
     this.#interruptChanged = interruptChanged;
-    this.#onTimer = () => this.#timerFired();
+    this.#timer = host.timer(() => this.#timerFired());
     for (const [permap, signal] of requests.entries()) {
       signal?.onChange((high) => {
         if (high && this.#running && this.#state === State.HELD && PERMAP.get(this.#ti) === permap) this.#nextSlice();
@@ -234,7 +233,7 @@ export class Channel {
 
   /** Start or resume, when there is something to do. */
   #go(): void {
-    if (!this.#running || this.#timer !== null) return;
+    if (!this.#running || this.#timer.pending) return;
     if (this.#state === State.IDLE && this.#conblkAd !== 0) this.#state = State.FETCH;
     if (this.#state === State.FETCH) this.#wait(this.#timing.fetchNs);
     else if (this.#state === State.RESPONSE) this.#wait(Math.max(this.#responsesAtNs - this.#host.now(), 0));
@@ -246,16 +245,14 @@ export class Channel {
     this.#cancel();
   }
   #wait(delayNs: number): void {
-    this.#timer = this.#host.after(delayNs, this.#onTimer);
+    this.#timer.start(delayNs);
   }
   #cancel(): void {
-    if (this.#timer !== null) this.#host.cancel(this.#timer);
-    this.#timer = null;
+    this.#timer.stop();
     this.#sliceBytes = this.#sliceMoved = 0;
   }
 
   #timerFired(): void {
-    this.#timer = null;
     if (this.#state === State.FETCH) this.#fetch();
     else if (this.#state === State.RESPONSE) this.#finishBlock();
     else this.#finishSlice();
@@ -314,7 +311,6 @@ export class Channel {
       this.#sliceBytes = Math.min(left, this.#requestBytes);
       if (!this.#requesting) {
         this.#state = State.HELD;
-        this.#timer = null;
         return;
       }
       this.#state = State.MOVE;
@@ -338,8 +334,9 @@ export class Channel {
   }
   /** Move what is due by now, so that registers show where the channel is. */
   #catchUp(): void {
-    if (this.#state !== State.MOVE || this.#timer === null || this.#paced) return;
-    const due = Math.floor((this.#host.now() - this.#sliceStartNs) / this.#nsPerByte);
+    if (this.#state !== State.MOVE || !this.#timer.pending || this.#paced) return;
+    const passed = (this.#host.now() - this.#sliceStartNs) / (this.#timer.dueNs - this.#sliceStartNs);
+    const due = Math.floor(this.#sliceBytes * passed);
     const beats = Math.min(due - (due % 16), this.#sliceBytes) - this.#sliceMoved;
     if (beats <= 0) return;
     this.#move(beats);

@@ -3,7 +3,7 @@
  * takes a word from the transmit FIFO and puts one into the receive FIFO, whether the DMA engine keeps up or not.
  */
 import type { PhysAddr } from '../base/index.ts';
-import type { ModelHost, RegisterBlock, Signal, TimerHandle } from '../machine/index.ts';
+import type { ModelHost, ModelTimer, RegisterBlock, Signal } from '../machine/index.ts';
 import { FIFO, FIFO_WORDS } from '../regs/fifo-peripheral.ts';
 
 const { EN, TXEN, RXEN, LOOP, DMAEN, TXCLR, RXCLR } = FIFO.CTRL;
@@ -44,20 +44,18 @@ class Fifo {
 
 /** See the file's head. */
 export class FifoPeripheral implements RegisterBlock {
-  readonly #host: ModelHost;
   readonly #options: FifoPeripheralOptions;
   readonly #tx = new Fifo();
   readonly #rx = new Fifo();
-  readonly #onSample = (): void => this.#sample();
+  readonly #clock: ModelTimer;
   #ctrl = FIFO.CTRL.reset;
   #status = FIFO.STATUS.reset;
   #rate = FIFO.RATE.reset;
   #threshold = FIFO.THRESHOLD.reset;
-  #clock: TimerHandle | null = null;
   #heard = 0;
 
   constructor(host: ModelHost, options: FifoPeripheralOptions) {
-    this.#host = host;
+    this.#clock = host.timer(() => this.#sample());
     this.#options = options;
     host.mapRegisters(options.base, FIFO.sizeBytes, options.name, this);
   }
@@ -106,11 +104,8 @@ export class FifoPeripheral implements RegisterBlock {
     this.#ctrl = FIFO.CTRL.store(this.#ctrl, value) & FIFO.CTRL.readMask;
     if (TXCLR.test(value)) this.#tx.level = 0;
     if (RXCLR.test(value)) this.#rx.level = 0;
-    if (EN.test(this.#ctrl)) this.#clock ??= this.#host.after(this.#periodNs, this.#onSample);
-    else if (this.#clock !== null) {
-      this.#host.cancel(this.#clock);
-      this.#clock = null;
-    }
+    if (!EN.test(this.#ctrl)) this.#clock.stop();
+    else if (!this.#clock.pending) this.#clock.start(this.#periodNs);
   }
 
   #readData(): number {
@@ -129,7 +124,7 @@ export class FifoPeripheral implements RegisterBlock {
 
   /** One tick of the sample clock. */
   #sample(): void {
-    this.#clock = this.#host.after(this.#periodNs, this.#onSample);
+    this.#clock.start(this.#periodNs);
     let word = this.#heard;
     if (TXEN.test(this.#ctrl)) {
       const sent = this.#tx.shift();

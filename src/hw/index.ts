@@ -1,4 +1,5 @@
 export { Bcm2835DmaModel, type Bcm2835DmaOptions } from './bcm2835-dma.ts';
+export { type BusWindow, BusWindows } from './bcm2835-dma-bus.ts';
 export type { ChannelTiming as Bcm2835DmaTiming } from './bcm2835-dma-channel.ts';
 export { FifoPeripheral, type FifoPeripheralOptions } from './fifo-peripheral.ts';
 export { Pl330Model } from './pl330.ts';

@@ -9,6 +9,7 @@ import {
   BusStatus,
   type IrqLine,
   type ModelHost,
+  type ModelTimer,
   type RegisterBlock,
   type TimerHandle,
 } from '../machine/index.ts';
@@ -49,6 +50,9 @@ export class Rig implements ModelHost {
   }
   cancel(timer: TimerHandle): void {
     this.#queue = this.#queue.filter((event) => event !== timer);
+  }
+  timer(callback: () => void): ModelTimer {
+    return new RigTimer(this, callback);
   }
   get pendingEvents(): number {
     return this.#queue.length;
@@ -103,6 +107,32 @@ export class Rig implements ModelHost {
   offsetOf(addr: number): number {
     const offset = addr - this.#busOffset;
     return offset >= 0 && offset < this.memory.length ? offset : -1;
+  }
+}
+
+class RigTimer implements ModelTimer {
+  readonly #rig: Rig;
+  readonly #callback: () => void;
+  #event: TimerHandle | null = null;
+  dueNs = 0;
+  constructor(rig: Rig, callback: () => void) {
+    this.#rig = rig;
+    this.#callback = callback;
+  }
+  get pending(): boolean {
+    return this.#event !== null;
+  }
+  start(delayNs: number): void {
+    this.stop();
+    this.#event = this.#rig.after(delayNs, () => {
+      this.#event = null;
+      this.#callback();
+    });
+    this.dueNs = this.#event.dueNs;
+  }
+  stop(): void {
+    if (this.#event !== null) this.#rig.cancel(this.#event);
+    this.#event = null;
   }
 }
 

@@ -38,6 +38,7 @@ export class PlatformDevice extends Device {
   constructor(kernel: Kernel, name: string, options: PlatformDeviceOptions = {}) {
     super(kernel, name, { ...options, bus: options.bus ?? platformBus });
     setDefaultDmaMasks(this);
+    this.dmaParms = { maxSegmentSize: 0, segmentBoundaryMask: 0, minAlignMask: 0 };
     const node = options.ofNode ?? null;
     this.resources = options.resources?.slice() ?? (node === null ? [] : resourcesOf(node));
   }
