@@ -20,8 +20,10 @@ export interface SchedulerHost {
 const HUNG_TASK_NS = 120e9;
 /** A main task that waits longer than this is hung, whatever other tasks do meanwhile. */
 const HUNG_ANYWAY_NS = 3600e9;
-/** Reactions that a wake-up may take before the slow way (one turn of the host's event loop) is worth it. */
-const MAX_HOPS = 16;
+/** Promise reactions after which a task that neither waits nor ends awaits something foreign, or spins. */
+const MAX_HOPS = 1_000_000;
+/** Every so many wake-ups the host gets a turn of its event loop: signals, progress, a browser's screen. */
+const WAKES_PER_TURN = 1024;
 
 /** Something in the run queue: a task that starts, or a wait that was woken. */
 interface Runnable {
@@ -258,7 +260,7 @@ export class TaskScheduler implements Scheduler {
   }
 
   async #loop(main: TaskRecord): Promise<void> {
-    for (;;) {
+    for (let wakes = 1; ; wakes++) {
       if (this.aborted !== null) throw this.aborted;
       if (main.done) return;
       const entry = this.#next();
@@ -269,18 +271,22 @@ export class TaskScheduler implements Scheduler {
       const task = entry.task;
       this.#switchTo(task);
       entry.resume();
-      // Other waits of the same task stay (Promise.all): then a further one does not show that the task has come to rest.
-      let hops = task.waits.length === 0 ? 0 : MAX_HOPS;
-      while (hops < MAX_HOPS && !task.done && task.waits.length === 0 && task.outside === 0) {
-        hops++;
-        await undefined;
+      if (task.waits.length > 0 && !task.done) {
+        // Its other waits (Promise.all) hide whether it has come to rest: let the host run every reaction there is.
+        await this.#turn(task);
+        continue;
       }
-      if (hops === MAX_HOPS || task.outside > 0) await this.#drain(task);
+      for (let hops = 0; !task.done && task.waits.length === 0; hops++) {
+        if (task.outside > 0) await this.#turn(task);
+        else if (hops >= MAX_HOPS) throw foreignAwait(task);
+        else await undefined;
+      }
+      if (task.outside > 0 || wakes % WAKES_PER_TURN === 0) await this.#turn(task);
     }
   }
 
-  /** Run every promise reaction, and wait for the host where the task asked to. */
-  async #drain(task: TaskRecord): Promise<void> {
+  /** Run every promise reaction there is, after waiting for the host where the task asked to. */
+  async #turn(task: TaskRecord): Promise<void> {
     do {
       while (task.outside > 0) {
         await new Promise<void>((resolve) => {
@@ -289,12 +295,6 @@ export class TaskScheduler implements Scheduler {
       }
       await nextTurn();
     } while (task.outside > 0);
-    if (task.done || task.waits.length > 0 || this.aborted !== null) return;
-    throw new ForeignAwaitError(
-      `task '${task.name}' awaits a promise that nothing in the machine will settle (a timer, a file or a socket of the ` +
-        'host, or a promise of its own). Wait with a kernel primitive (completion, wait queue, msleep), or hand a ' +
-        "promise of the host to the scheduler: 'await scheduler.outside(promise)'.",
-    );
   }
 
   /** Nobody can run: let time pass until somebody can. */
@@ -307,9 +307,8 @@ export class TaskScheduler implements Scheduler {
       const wait = main.waits[0];
       if (wait === undefined || wait.hasTimeout) continue;
       const nowNs = this.#host.now();
-      if (nowNs - idleSinceNs > HUNG_TASK_NS || nowNs - wait.sinceNs > HUNG_ANYWAY_NS) {
-        throw this.#hung(`blocked for more than ${Math.floor((nowNs - wait.sinceNs) / 1e9)} seconds`);
-      }
+      if (nowNs - idleSinceNs > HUNG_TASK_NS) throw this.#hung('blocked for more than 120 seconds');
+      if (nowNs - wait.sinceNs > HUNG_ANYWAY_NS) throw this.#hung('blocked for more than an hour');
     }
   }
 
@@ -323,6 +322,14 @@ export class TaskScheduler implements Scheduler {
     const lines = waits.map((wait) => `  task '${wait.task}' waits since ${wait.sinceNs} ns for ${wait.waitsFor}`);
     return new HungTaskError(`hung task: ${why}\n${lines.join('\n')}`, waits);
   }
+}
+
+function foreignAwait(task: TaskRecord): ForeignAwaitError {
+  return new ForeignAwaitError(
+    `task '${task.name}' awaits a promise that nothing in the machine will settle (a timer, a file or a socket of the ` +
+      'host, or a promise of its own), or spins on awaits. Wait with a kernel primitive (completion, wait queue, ' +
+      "msleep), or hand a promise of the host to the scheduler: 'await scheduler.outside(promise)'.",
+  );
 }
 
 /** The host's event loop, as far as Node and browsers share it. */

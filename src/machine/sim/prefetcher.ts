@@ -23,6 +23,7 @@ export class Prefetcher {
   readonly #starts = new Float64Array(RANGES);
   readonly #ends = new Float64Array(RANGES);
   #next = 0;
+  #known = 0;
 
   constructor(prng: Prng, cache: Cache, moved: LineMoved) {
     this.#prng = prng;
@@ -48,13 +49,14 @@ export class Prefetcher {
     this.#starts[at] = start;
     this.#ends[at] = end;
     this.#next = (at + 1) & (RANGES - 1);
+    if (this.#known < RANGES) this.#known++;
   }
 
   /** Move a few lines. */
   tick(): void {
-    const at = this.#prng.below(RANGES);
-    const bank = this.#banks[at] as SimBank | null;
-    if (bank === null) return;
+    if (this.#known === 0) return;
+    const at = this.#prng.below(this.#known);
+    const bank = this.#banks[at] as SimBank;
     const lineBytes = this.#cache.lineBytes;
     const first = Math.floor((this.#starts[at] as number) / lineBytes);
     const last = Math.floor(((this.#ends[at] as number) - 1) / lineBytes);
