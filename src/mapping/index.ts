@@ -1,0 +1,49 @@
+/** The DMA mapping API. */
+export {
+  DMA_MAPPING_ERROR,
+  type DmaAddr,
+  dmaBitMask,
+  type PhysAddr,
+} from '../base/addr.ts';
+export {
+  DMA_BIDIRECTIONAL,
+  DMA_FROM_DEVICE,
+  DMA_NONE,
+  DMA_TO_DEVICE,
+  type DmaDataDirection,
+  dmaDirectionName,
+} from '../kernel/dma-direction.ts';
+export {
+  AllocSources,
+  type AtomicPoolSource,
+  allocSources,
+  type ContiguousSource,
+  type DevCoherentSource,
+} from './alloc-sources.ts';
+export * from './attrs.ts';
+export { type BounceBackend, defaultIoTlbMem, IoTlbMem, ioTlbMemOf } from './bounce.ts';
+export * from './coherent.ts';
+export { dmaToPhys, physToDma } from './dma-range.ts';
+export * from './error.ts';
+export { SIZE_MAX } from './limits.ts';
+export * from './mask.ts';
+export * from './noncoherent.ts';
+export * from './noncontiguous.ts';
+export { type AllocKind, type MapKind, type MappingObserver, mappingObserver } from './observer.ts';
+export { type DmaCoherent, type DmaMapOps, type DmaPages, dmaDirectOps, getDmaOps, setDmaOps } from './ops.ts';
+export * from './resource.ts';
+export * from './scatterlist.ts';
+export * from './sg.ts';
+export * from './sg-table.ts';
+export {
+  dmaMapPage,
+  dmaMapPageAttrs,
+  dmaMapSingle,
+  dmaMapSingleAttrs,
+  dmaUnmapPage,
+  dmaUnmapPageAttrs,
+  dmaUnmapSingle,
+  dmaUnmapSingleAttrs,
+} from './streaming.ts';
+export * from './sync.ts';
+export { UserMapping } from './user-mapping.ts';

@@ -1,0 +1,40 @@
+/** Reports of the mapping layer, worded and rate-limited as the kernel does. */
+import { hexAddr } from '../base/addr.ts';
+import { type Device, devDriverString, devErr } from '../kernel/device.ts';
+import { dmaDirectionName } from '../kernel/dma-direction.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { bugOn, splat } from '../kernel/panic.ts';
+
+const KEY = {};
+
+/** Whether a place in the source reports for the first time in this kernel's life. */
+function firstAt(kernel: Kernel, site: string): boolean {
+  const seen = kernel.subsystem(KEY, () => new Set<string>());
+  if (seen.has(site)) return false;
+  seen.add(site);
+  return true;
+}
+/** A warning with stack, once for each `site`; the text names the device. @linux dev_WARN_ONCE */
+export function devWarnOnce(dev: Device, site: string, text: string): void {
+  if (!firstAt(dev.kernel, site)) return;
+  const owner = devDriverString(dev);
+  splat(dev.kernel, 'warn', `${owner === '' ? '' : `${owner} `}${dev.name}: ${text}`);
+}
+/** A warning with stack that has no text of its own but its place, once. @linux WARN_ON_ONCE */
+export function warnOnceAt(kernel: Kernel, site: string, what: string): void {
+  if (firstAt(kernel, site)) splat(kernel, 'warn', `WARNING: at ${site}: ${what}`);
+}
+/** An error line, once for each `site`. @linux dev_err_once */
+export function devErrOnce(dev: Device, site: string, text: string): void {
+  if (firstAt(dev.kernel, site)) devErr(dev, text);
+}
+
+/** What the kernel says of an address that the device cannot reach. */
+export function overflowText(dev: Device, addr: number, size: number): string {
+  const mask = (dev.dmaMask ?? 0n).toString(16);
+  return `DMA addr ${hexAddr(addr)}+${size} overflow (mask ${mask}, bus limit ${dev.busDmaLimit.toString(16)}).`;
+}
+/** Mapping without a direction stops the kernel: throws `KernelBug`. */
+export function invalidDirection(kernel: Kernel, what: string, dir: number): void {
+  bugOn(kernel, true, `at kernel/dma/mapping.c: ${what} with ${dmaDirectionName(dir)}`);
+}
