@@ -13,6 +13,7 @@ export { deferredDevices } from './driver-core.ts';
 export * from './dt.ts';
 export * from './fdt.ts';
 export * from './gfp.ts';
+export * from './highmem.ts';
 export * from './io.ts';
 export {
   devmRequestIrq,
@@ -66,8 +67,10 @@ export { bugOn, DeadlockError, KernelPanic, oops, panic, splat, warnOn, warnOnce
 export * from './platform.ts';
 export * from './printk.ts';
 export { devmIoremapResource, type Resource, releaseMemRegion, requestMemRegion } from './resource.ts';
+export * from './slab.ts';
 export * from './tasklet.ts';
 export * from './timer.ts';
+export * from './vmalloc.ts';
 export * from './wait.ts';
 export { MAX_SCHEDULE_TIMEOUT } from './waiter.ts';
 export * from './workqueue.ts';

@@ -73,6 +73,7 @@ export class PageAllocator {
   readonly maxPfn: number;
   /** First byte of the kernel image: text, rodata and data, `IMAGE_PART_BYTES` each. */
   readonly kernelImage: PhysAddr;
+  readonly imagePartBytes = IMAGE_PART_BYTES;
   /**
    * Told when a movable page is moved, before its old frame is given away: whoever refers to it must refer to the new
    * one from then on. Returns false when the page cannot be moved now.
