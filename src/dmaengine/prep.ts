@@ -1,6 +1,6 @@
 /** What clients call to prepare a descriptor. Each gives null when the provider cannot or does not offer it. Any context. */
 import type { DmaAddr } from '../base/addr.ts';
-import { type Scatterlist, sgAlloc } from '../mapping/scatterlist.ts';
+import { type Scatterlist, sgAlloc, sgNext } from '../mapping/scatterlist.ts';
 import { DMA_REPEAT, dmaHasCap } from './cap-mask.ts';
 import type { DmaAsyncTxDescriptor } from './descriptor.ts';
 import type { DmaChan } from './dma-chan.ts';
@@ -49,7 +49,7 @@ export function dmaenginePrepSlaveSg(
   if (device.observer === null) return tx;
   let len = 0;
   let sg: Scatterlist | null = sgl;
-  for (let i = 0; i < sgLen && sg !== null; i++, sg = sg.next) len += sg.dmaLength;
+  for (let i = 0; i < sgLen && sg !== null; i++, sg = sgNext(sg)) len += sg.dmaLength;
   return observe(chan, 'slave_sg', tx, len);
 }
 

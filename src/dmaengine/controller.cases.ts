@@ -1,0 +1,663 @@
+/**
+ * What every controller driver must do, whatever its hardware. A driver's test makes a rig (a kernel on a machine with
+ * the controller bound) and runs these cases; it skips one only with a reason.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { DmaAddr } from '../base/addr.ts';
+import { isErr, OK } from '../base/errno.ts';
+import { Prng } from '../base/prng.ts';
+import {
+  Completion,
+  complete,
+  DMA_BIDIRECTIONAL,
+  DMA_FROM_DEVICE,
+  DMA_TO_DEVICE,
+  type DmaDataDirection,
+  GFP_KERNEL,
+  type Kernel,
+  KernelPanic,
+  kfree,
+  kmalloc,
+  type Mem,
+  msleep,
+  waitForCompletion,
+  waitForCompletionTimeout,
+} from '../kernel/index.ts';
+import {
+  dmaMappingError,
+  dmaMapSg,
+  dmaMapSingle,
+  dmaUnmapSg,
+  dmaUnmapSingle,
+  sgAlloc,
+  sgAt,
+  sgInitTable,
+  sgSetBuf,
+} from '../mapping/index.ts';
+import {
+  DMA_COMPLETE,
+  DMA_CTRL_ACK,
+  DMA_CYCLIC,
+  DMA_DEV_TO_MEM,
+  DMA_ERROR,
+  DMA_IN_PROGRESS,
+  DMA_MEM_TO_DEV,
+  DMA_MEMCPY,
+  DMA_PAUSED,
+  DMA_PREP_INTERRUPT,
+  DMA_RESIDUE_GRANULARITY_DESCRIPTOR,
+  DMA_TRANS_NOERROR,
+  type DmaAsyncTxDescriptor,
+  type DmaChan,
+  type DmaengineResult,
+  type DmaSlaveConfig,
+  DmaTxState,
+  describeOutstanding,
+  dmaAsyncIssuePending,
+  dmaCapMask,
+  dmaDevices,
+  dmaenginePause,
+  dmaenginePrepDmaCyclic,
+  dmaenginePrepDmaMemcpy,
+  dmaenginePrepSlaveSg,
+  dmaenginePrepSlaveSingle,
+  dmaengineResume,
+  dmaengineSlaveConfig,
+  dmaengineSubmit,
+  dmaengineSynchronize,
+  dmaengineTerminateAsync,
+  dmaengineTerminateSync,
+  dmaengineTxStatus,
+  dmaHasCap,
+  dmaReleaseChannel,
+  dmaRequestChanByMask,
+} from './index.ts';
+
+/** A peripheral with a FIFO behind a DMA request line, as the suite uses it. */
+export interface PeripheralRig {
+  /** The channel for the direction, not yet configured. */
+  request(direction: typeof DMA_MEM_TO_DEV | typeof DMA_DEV_TO_MEM): Promise<DmaChan>;
+  readonly config: DmaSlaveConfig;
+  /** Bytes that reached it so far. */
+  received(): Uint8Array;
+  /** Bytes that it will send. */
+  feed(bytes: Uint8Array): void;
+}
+
+/** A kernel with the controller's driver bound: one for each case. */
+export interface ControllerRig {
+  readonly kernel: Kernel;
+  /** A bus address that nothing decodes. */
+  readonly badAddress: number;
+  /** Length of a copy that the controller cannot do in one go. */
+  readonly longCopyBytes: number;
+  readonly peripheral?: PeripheralRig;
+  /** Have the hardware stand still (its clock off), where that can be done. */
+  freeze?(): void;
+}
+
+/** The cases by name. */
+export type ControllerCase = keyof typeof cases;
+
+const FLAGS = DMA_PREP_INTERRUPT | DMA_CTRL_ACK;
+const SECOND_NS = 1_000_000_000;
+
+/** Run the suite for one driver. `skips`: case → why it does not apply. */
+export function controllerCases(
+  name: string,
+  makeRig: () => Promise<ControllerRig> | ControllerRig,
+  skips: Partial<Record<ControllerCase, string>> = {},
+): void {
+  for (const [title, body] of Object.entries(cases)) {
+    test(`${name}: ${title}`, { skip: skips[title as ControllerCase] ?? false }, async () => {
+      const rig = await makeRig();
+      await body(rig);
+    });
+  }
+}
+
+/** Buffers, mapped and unmapped in one place. */
+class Bench {
+  readonly rig: ControllerRig;
+  readonly kernel: Kernel;
+  readonly chan: DmaChan;
+  readonly #mapped: { mem: Mem; addr: DmaAddr; dir: DmaDataDirection }[] = [];
+  readonly #memory: Mem[] = [];
+
+  constructor(rig: ControllerRig, chan: DmaChan) {
+    this.rig = rig;
+    this.kernel = rig.kernel;
+    this.chan = chan;
+  }
+  alloc(size: number): Mem {
+    const mem = kmalloc(this.kernel, size, GFP_KERNEL);
+    assert.ok(mem !== null, `kmalloc of ${size} bytes`);
+    this.#memory.push(mem);
+    return mem;
+  }
+  random(size: number, seed: number): Mem {
+    const mem = this.alloc(size);
+    new Prng(seed).fill(mem.bytes);
+    return mem;
+  }
+  map(mem: Mem, dir: DmaDataDirection): DmaAddr {
+    const { dev } = this.chan.device;
+    const addr = dmaMapSingle(dev, mem, dir);
+    assert.equal(dmaMappingError(dev, addr), OK);
+    this.#mapped.push({ mem, addr, dir });
+    return addr;
+  }
+  /** Give every buffer back to the CPU. */
+  unmapAll(): void {
+    for (const { mem, addr, dir } of this.#mapped.splice(0)) dmaUnmapSingle(this.chan.device.dev, addr, mem.size, dir);
+  }
+  freeAll(): void {
+    this.unmapAll();
+    for (const mem of this.#memory.splice(0)) kfree(this.kernel, mem);
+  }
+  completion(): Completion {
+    const done = new Completion(this.kernel, 'test');
+    done.waitsFor = () => describeOutstanding(this.chan);
+    return done;
+  }
+  /** Issue, and wait for one callback; the test fails instead of hanging. */
+  async issueAndWait(done: Completion, timeoutNs = 30 * SECOND_NS): Promise<void> {
+    dmaAsyncIssuePending(this.chan);
+    const left = await waitForCompletionTimeout(done, timeoutNs);
+    assert.ok(left > 0, `not done after ${timeoutNs / SECOND_NS} s: ${describeOutstanding(this.chan)}`);
+  }
+}
+
+function prepared(tx: DmaAsyncTxDescriptor | null): DmaAsyncTxDescriptor {
+  assert.ok(tx !== null, 'the provider refused to prepare');
+  return tx;
+}
+function submitted(tx: DmaAsyncTxDescriptor): number {
+  const cookie = dmaengineSubmit(tx);
+  assert.ok(cookie > 0, `submit gave ${cookie}`);
+  return cookie;
+}
+const wake = (param: unknown): void => complete(param as Completion);
+
+/** Run `body` as a task with a copy channel; nothing may be reported meanwhile. */
+async function onChannel(rig: ControllerRig, body: (bench: Bench) => Promise<void>): Promise<void> {
+  await rig.kernel.run(async () => {
+    const chan = await dmaRequestChanByMask(rig.kernel, dmaCapMask(DMA_MEMCPY));
+    assert.ok(!isErr(chan), 'a channel that copies');
+    const bench = new Bench(rig, chan);
+    await body(bench);
+    bench.freeAll();
+    await dmaReleaseChannel(chan);
+  });
+  assert.deepEqual(
+    rig.kernel.splats.map(({ message }) => message),
+    [],
+  );
+}
+
+/** Copy, and check every byte of both buffers. `guard` bytes on each side of the destination must survive. */
+async function copyAndCheck(bench: Bench, len: number, srcOff: number, dstOff: number): Promise<void> {
+  const guard = 64;
+  const src = bench.random(srcOff + len, len + 1);
+  const dst = bench.alloc(dstOff + len + guard);
+  dst.bytes.fill(0x5a);
+  const expected = Uint8Array.from(dst.bytes);
+  expected.set(src.bytes.subarray(srcOff, srcOff + len), dstOff);
+  const from = bench.map(src, DMA_TO_DEVICE);
+  const to = bench.map(dst, DMA_BIDIRECTIONAL);
+  const done = bench.completion();
+  const tx = prepared(
+    dmaenginePrepDmaMemcpy(bench.chan, (to + dstOff) as DmaAddr, (from + srcOff) as DmaAddr, len, FLAGS),
+  );
+  tx.callback = wake;
+  tx.callbackParam = done;
+  const cookie = submitted(tx);
+  await bench.issueAndWait(done);
+  assert.equal(dmaengineTxStatus(bench.chan, cookie), DMA_COMPLETE);
+  bench.unmapAll();
+  const wrong = dst.bytes.findIndex((byte, i) => byte !== expected[i]);
+  assert.equal(wrong, -1, `copy of ${len} bytes from +${srcOff} to +${dstOff}: byte ${wrong - dstOff} is wrong`);
+  bench.freeAll();
+}
+
+async function alignedTo(bench: Bench): Promise<number> {
+  return 2 ** bench.chan.device.copyAlign;
+}
+
+/** Copies of `count` pieces of `piece` bytes each, queued at once; the order in which their callbacks came. */
+async function queueMany(bench: Bench, count: number, piece: number): Promise<{ order: number[]; cookies: number[] }> {
+  const src = bench.random(count * piece, count);
+  const dst = bench.alloc(count * piece);
+  const from = bench.map(src, DMA_TO_DEVICE);
+  const to = bench.map(dst, DMA_FROM_DEVICE);
+  const done = bench.completion();
+  const order: number[] = [];
+  const cookies: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const at = i * piece;
+    const tx = prepared(dmaenginePrepDmaMemcpy(bench.chan, (to + at) as DmaAddr, (from + at) as DmaAddr, piece, FLAGS));
+    tx.callback = () => {
+      order.push(i);
+      if (order.length === count) complete(done);
+    };
+    cookies.push(submitted(tx));
+  }
+  await bench.issueAndWait(done, 100 * SECOND_NS);
+  bench.unmapAll();
+  assert.deepEqual(dst.bytes, src.bytes);
+  return { order, cookies };
+}
+
+/** A copy long enough that something can be done in its middle. */
+function longCopy(bench: Bench, callback: () => void): { cookie: number; len: number; src: Mem; dst: Mem } {
+  const len = 1 << 20;
+  const src = bench.random(len, 7);
+  const dst = bench.alloc(len);
+  dst.bytes.fill(0);
+  const from = bench.map(src, DMA_TO_DEVICE);
+  const to = bench.map(dst, DMA_FROM_DEVICE);
+  const tx = prepared(dmaenginePrepDmaMemcpy(bench.chan, to, from, len, FLAGS));
+  tx.callback = callback;
+  return { cookie: submitted(tx), len, src, dst };
+}
+
+/** Poll until the hardware has begun: the residue moved, or some time passed where it does not say. */
+async function untilBegun(bench: Bench, cookie: number, len: number): Promise<void> {
+  const state = new DmaTxState();
+  const fine = bench.chan.device.residueGranularity !== DMA_RESIDUE_GRANULARITY_DESCRIPTOR;
+  for (let i = 0; i < 200; i++) {
+    await msleep(bench.kernel, 0.005);
+    const status = dmaengineTxStatus(bench.chan, cookie, state);
+    assert.equal(status, DMA_IN_PROGRESS, 'the copy ended before anything could be done in its middle');
+    if ((fine && state.residue < len) || (!fine && i >= 2)) return;
+  }
+  assert.fail('the residue did not move');
+}
+
+async function brokenCopy(
+  bench: Bench,
+  dst: DmaAddr,
+  src: DmaAddr,
+  len: number,
+): Promise<{ result: number; cookie: number }> {
+  const done = bench.completion();
+  const outcome: DmaengineResult = { result: DMA_TRANS_NOERROR, residue: 0 };
+  const tx = prepared(dmaenginePrepDmaMemcpy(bench.chan, dst, src, len, FLAGS));
+  tx.callbackResult = (_param, { result, residue }) => {
+    outcome.result = result;
+    outcome.residue = residue;
+    complete(done);
+  };
+  const cookie = submitted(tx);
+  await bench.issueAndWait(done);
+  return { result: outcome.result, cookie };
+}
+
+const cases = {
+  'it is registered with a copying channel': (rig: ControllerRig) =>
+    onChannel(rig, async ({ chan, kernel }) => {
+      assert.match(chan.name, /^dma\d+chan\d+$/);
+      assert.ok(dmaDevices(kernel).includes(chan.device));
+      assert.ok(dmaHasCap(DMA_MEMCPY, chan.device.capMask));
+      assert.equal(chan.clientCount, 1);
+    }),
+
+  'copies of 1 byte to 64 KiB and beyond are exact': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const unit = await alignedTo(bench);
+      for (const len of [
+        1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 255, 256, 1000, 4095, 4096, 4097, 65535, 65536, 65537,
+        100_003,
+      ]) {
+        if (len % unit === 0) await copyAndCheck(bench, len, 0, 0);
+      }
+    }),
+
+  'unaligned sources, destinations and lengths are exact, down to one byte': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const unit = await alignedTo(bench);
+      for (let srcOff = 0; srcOff < 8; srcOff += unit) {
+        for (let dstOff = 0; dstOff < 8; dstOff += unit) {
+          for (const len of [1, 2, 5, 8, 13, 64, 67, 133]) {
+            if (len % unit === 0) await copyAndCheck(bench, len, srcOff, dstOff);
+          }
+        }
+      }
+      const prng = new Prng(4711);
+      for (let i = 0; i < 60; i++) {
+        const [len, srcOff, dstOff] = [prng.between(1, 9000), prng.below(4096), prng.below(4096)].map(
+          (n) => n - (n % unit),
+        );
+        if (len! > 0) await copyAndCheck(bench, len!, srcOff!, dstOff!);
+      }
+    }),
+
+  'a copy longer than the hardware takes in one go is split': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const unit = await alignedTo(bench);
+      await copyAndCheck(bench, rig.longCopyBytes, 0, 0);
+      if (unit === 1) await copyAndCheck(bench, rig.longCopyBytes + 5, 3, 1);
+    }),
+
+  'nothing moves before issue_pending': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      let called = 0;
+      const { cookie, dst } = longCopy(bench, () => called++);
+      await msleep(bench.kernel, 50);
+      assert.equal(dmaengineTxStatus(bench.chan, cookie), DMA_IN_PROGRESS);
+      assert.equal(called, 0);
+      bench.unmapAll();
+      assert.ok(dst.bytes.every((byte) => byte === 0));
+      assert.equal(await dmaengineTerminateSync(bench.chan), OK);
+    }),
+
+  'a hang without issue_pending is reported with the descriptors': async (rig: ControllerRig) => {
+    let name = '';
+    const run = onChannel(rig, async (bench) => {
+      name = bench.chan.name;
+      for (let i = 0; i < 3; i++) longCopy(bench, () => {});
+      await waitForCompletion(bench.completion());
+    });
+    await assert.rejects(run, (error: Error) => {
+      assert.equal(error.name, 'HungTaskError');
+      assert.ok(
+        error.message.includes(`3 descriptors submitted on ${name}, issue_pending never called`),
+        error.message,
+      );
+      return true;
+    });
+  },
+
+  'callbacks come in the order of submission, cookies too': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const { order, cookies } = await queueMany(bench, 50, 256);
+      assert.deepEqual(
+        order,
+        Array.from({ length: 50 }, (_, i) => i),
+      );
+      for (let i = 1; i < cookies.length; i++) assert.equal(cookies[i], cookies[i - 1]! + 1);
+      for (const cookie of cookies) assert.equal(dmaengineTxStatus(bench.chan, cookie), DMA_COMPLETE);
+    }),
+
+  '10,000 descriptors may be queued at once': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const { order } = await queueMany(bench, 10_000, 16);
+      assert.equal(order.length, 10_000);
+      assert.ok(order.every((value, i) => value === i));
+    }),
+
+  'a callback may submit again': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const { chan } = bench;
+      const src = bench.random(4096, 3);
+      const dst = bench.alloc(4096);
+      const from = bench.map(src, DMA_TO_DEVICE);
+      const to = bench.map(dst, DMA_FROM_DEVICE);
+      const done = bench.completion();
+      let rounds = 0;
+      const next = (): void => {
+        if (rounds === 20) {
+          complete(done);
+          return;
+        }
+        const at = 200 * rounds++;
+        const tx = prepared(dmaenginePrepDmaMemcpy(chan, (to + at) as DmaAddr, (from + at) as DmaAddr, 200, FLAGS));
+        tx.callback = next;
+        submitted(tx);
+        dmaAsyncIssuePending(chan);
+      };
+      next();
+      await bench.issueAndWait(done);
+      bench.unmapAll();
+      assert.deepEqual(dst.bytes.subarray(0, 4000), src.bytes.subarray(0, 4000));
+    }),
+
+  'without DMA_PREP_INTERRUPT a copy is done all the same': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const src = bench.random(512, 9);
+      const dst = bench.alloc(512);
+      const from = bench.map(src, DMA_TO_DEVICE);
+      const to = bench.map(dst, DMA_FROM_DEVICE);
+      const cookie = submitted(prepared(dmaenginePrepDmaMemcpy(bench.chan, to, from, 512, DMA_CTRL_ACK)));
+      dmaAsyncIssuePending(bench.chan);
+      for (let i = 0; dmaengineTxStatus(bench.chan, cookie) !== DMA_COMPLETE; i++) {
+        assert.ok(i < 1000, 'never complete');
+        await msleep(bench.kernel, 1);
+      }
+      bench.unmapAll();
+      assert.deepEqual(dst.bytes, src.bytes);
+    }),
+
+  'the residue moves down while a copy runs, and is zero in the end': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const done = bench.completion();
+      const { cookie, len } = longCopy(bench, () => complete(done));
+      const state = new DmaTxState();
+      assert.equal(dmaengineTxStatus(bench.chan, cookie, state), DMA_IN_PROGRESS);
+      assert.equal(state.residue, len, 'before it is issued');
+      dmaAsyncIssuePending(bench.chan);
+      let last = len;
+      let steps = 0;
+      while (dmaengineTxStatus(bench.chan, cookie, state) === DMA_IN_PROGRESS) {
+        assert.ok(state.residue <= last, `residue grew from ${last} to ${state.residue}`);
+        if (state.residue < last) steps++;
+        last = state.residue;
+        await msleep(bench.kernel, 0.02);
+      }
+      assert.equal(state.residue, 0);
+      if (bench.chan.device.residueGranularity !== DMA_RESIDUE_GRANULARITY_DESCRIPTOR)
+        assert.ok(steps >= 3, `${steps} steps`);
+      await bench.issueAndWait(done);
+    }),
+
+  'terminated in the middle: no callback comes, and the channel works on': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      let called = 0;
+      const { cookie, len } = longCopy(bench, () => called++);
+      longCopy(bench, () => called++);
+      dmaAsyncIssuePending(bench.chan);
+      await untilBegun(bench, cookie, len);
+      assert.equal(await dmaengineTerminateSync(bench.chan), OK);
+      bench.freeAll();
+      await msleep(bench.kernel, 100);
+      assert.equal(called, 0);
+      await copyAndCheck(bench, 4096, 0, 0);
+    }),
+
+  'terminate_async needs no sleep, synchronize makes it final': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      let called = 0;
+      const done = bench.completion();
+      // From a callback, as audio drivers do.
+      const src = bench.random(64, 1);
+      const from = bench.map(src, DMA_TO_DEVICE);
+      const to = bench.map(bench.alloc(64), DMA_FROM_DEVICE);
+      const tx = prepared(dmaenginePrepDmaMemcpy(bench.chan, to, from, 64, FLAGS));
+      tx.callback = () => {
+        assert.equal(dmaengineTerminateAsync(bench.chan), OK);
+        complete(done);
+      };
+      submitted(tx);
+      longCopy(bench, () => called++);
+      await bench.issueAndWait(done);
+      await dmaengineSynchronize(bench.chan);
+      await msleep(bench.kernel, 100);
+      assert.equal(called, 0);
+      bench.freeAll();
+      await copyAndCheck(bench, 100, 0, 0);
+    }),
+
+  'paused it stands still, resumed it ends exactly': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const done = bench.completion();
+      const { cookie, len, src, dst } = longCopy(bench, () => complete(done));
+      dmaAsyncIssuePending(bench.chan);
+      await untilBegun(bench, cookie, len);
+      assert.equal(dmaenginePause(bench.chan), OK);
+      // What was under way may still arrive.
+      await msleep(bench.kernel, 1);
+      const state = new DmaTxState();
+      assert.equal(dmaengineTxStatus(bench.chan, cookie, state), DMA_PAUSED);
+      const { residue } = state;
+      await msleep(bench.kernel, 50);
+      assert.equal(dmaengineTxStatus(bench.chan, cookie, state), DMA_PAUSED);
+      assert.equal(state.residue, residue);
+      assert.equal(dmaengineResume(bench.chan), OK);
+      await bench.issueAndWait(done);
+      bench.unmapAll();
+      assert.deepEqual(dst.bytes, src.bytes);
+    }),
+
+  'a channel may be released while it is busy, and taken again': async (rig: ControllerRig) => {
+    let called = 0;
+    await onChannel(rig, async (bench) => {
+      const { cookie, len } = longCopy(bench, () => called++);
+      dmaAsyncIssuePending(bench.chan);
+      await untilBegun(bench, cookie, len);
+      assert.equal(await dmaengineTerminateSync(bench.chan), OK);
+    });
+    await onChannel(rig, (bench) => copyAndCheck(bench, 1000, 0, 0));
+    assert.equal(called, 0);
+  },
+
+  'a callback that throws ends the run with its error': async (rig: ControllerRig) => {
+    const mistake = new Error('a mistake in a callback');
+    const run = onChannel(rig, async (bench) => {
+      longCopy(bench, () => {
+        throw mistake;
+      });
+      dmaAsyncIssuePending(bench.chan);
+      await msleep(bench.kernel, 1000);
+    });
+    await assert.rejects(run, (error: Error) => error instanceof KernelPanic && error.cause === mistake);
+  },
+
+  'a source that nothing decodes gives an error result, and the channel works on': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const to = bench.map(bench.alloc(256), DMA_FROM_DEVICE);
+      const { result, cookie } = await brokenCopy(bench, to, rig.badAddress as DmaAddr, 256);
+      assert.notEqual(result, DMA_TRANS_NOERROR);
+      assert.equal(dmaengineTxStatus(bench.chan, cookie), DMA_ERROR);
+      bench.freeAll();
+      await copyAndCheck(bench, 300, 0, 0);
+    }),
+
+  'a destination that nothing decodes gives an error result, and the channel works on': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const from = bench.map(bench.random(256, 2), DMA_TO_DEVICE);
+      const { result, cookie } = await brokenCopy(bench, rig.badAddress as DmaAddr, from, 256);
+      assert.notEqual(result, DMA_TRANS_NOERROR);
+      assert.equal(dmaengineTxStatus(bench.chan, cookie), DMA_ERROR);
+      bench.freeAll();
+      await copyAndCheck(bench, 300, 0, 0);
+    }),
+
+  'what is queued behind a failed copy still runs': (rig: ControllerRig) =>
+    onChannel(rig, async (bench) => {
+      const { chan } = bench;
+      const src = bench.random(128, 5);
+      const dst = bench.alloc(128);
+      const from = bench.map(src, DMA_TO_DEVICE);
+      const to = bench.map(dst, DMA_FROM_DEVICE);
+      const done = bench.completion();
+      const results: number[] = [];
+      for (const [d, s] of [
+        [to, rig.badAddress],
+        [to, from],
+      ] as const) {
+        const tx = prepared(dmaenginePrepDmaMemcpy(chan, d, s as DmaAddr, 128, FLAGS));
+        tx.callbackResult = (_param, { result }) => {
+          results.push(result);
+          if (results.length === 2) complete(done);
+        };
+        submitted(tx);
+      }
+      await bench.issueAndWait(done);
+      bench.unmapAll();
+      assert.notEqual(results[0], DMA_TRANS_NOERROR);
+      assert.equal(results[1], DMA_TRANS_NOERROR);
+      assert.deepEqual(dst.bytes, src.bytes);
+    }),
+
+  'a buffer goes to a FIFO, byte for byte': (rig: ControllerRig) =>
+    onPeripheral(rig, DMA_MEM_TO_DEV, async (bench, { received }) => {
+      const src = bench.random(1024, 11);
+      const from = bench.map(src, DMA_TO_DEVICE);
+      const done = bench.completion();
+      const tx = prepared(dmaenginePrepSlaveSingle(bench.chan, from, 1024, DMA_MEM_TO_DEV, FLAGS));
+      tx.callback = wake;
+      tx.callbackParam = done;
+      submitted(tx);
+      await bench.issueAndWait(done);
+      assert.deepEqual(Uint8Array.from(received()), Uint8Array.from(src.bytes));
+    }),
+
+  'a scatterlist is filled from a FIFO in order': (rig: ControllerRig) =>
+    onPeripheral(rig, DMA_DEV_TO_MEM, async (bench, { feed }) => {
+      const sizes = [64, 256, 4, 700];
+      const total = sizes.reduce((sum, size) => sum + size, 0);
+      const data = new Uint8Array(total);
+      new Prng(17).fill(data);
+      feed(data);
+      const parts = sizes.map((size) => bench.alloc(size));
+      const sgl = sgAlloc(sizes.length);
+      sgInitTable(sgl, sizes.length);
+      parts.forEach((part, i) => void sgSetBuf(sgAt(sgl, i), part));
+      const { dev } = bench.chan.device;
+      const count = dmaMapSg(dev, sgl, sizes.length, DMA_FROM_DEVICE);
+      assert.ok(count > 0);
+      const done = bench.completion();
+      const tx = prepared(dmaenginePrepSlaveSg(bench.chan, sgl, count, DMA_DEV_TO_MEM, FLAGS));
+      tx.callback = wake;
+      tx.callbackParam = done;
+      submitted(tx);
+      await bench.issueAndWait(done);
+      dmaUnmapSg(dev, sgl, sizes.length, DMA_FROM_DEVICE);
+      assert.deepEqual(Uint8Array.from(parts.flatMap(({ bytes }) => [...bytes])), data);
+    }),
+
+  'a cyclic transfer calls back each period until terminated': (rig: ControllerRig) =>
+    onPeripheral(rig, DMA_MEM_TO_DEV, async (bench, { received }) => {
+      if (!dmaHasCap(DMA_CYCLIC, bench.chan.device.capMask)) return;
+      const [bufLen, periodLen] = [1024, 256];
+      const src = bench.random(bufLen, 23);
+      const from = bench.map(src, DMA_TO_DEVICE);
+      const done = bench.completion();
+      const tx = prepared(dmaenginePrepDmaCyclic(bench.chan, from, bufLen, periodLen, DMA_MEM_TO_DEV, FLAGS));
+      let periods = 0;
+      tx.callback = () => {
+        if (++periods === 10) complete(done);
+      };
+      submitted(tx);
+      await bench.issueAndWait(done);
+      assert.equal(await dmaengineTerminateSync(bench.chan), OK);
+      const seen = periods;
+      await msleep(bench.kernel, 100);
+      assert.equal(periods, seen, 'a callback after terminate');
+      const bytes = received();
+      assert.ok(bytes.length >= 10 * periodLen);
+      assert.ok(bytes.every((byte, i) => byte === src.bytes[i % bufLen]));
+    }),
+};
+
+async function onPeripheral(
+  rig: ControllerRig,
+  direction: typeof DMA_MEM_TO_DEV | typeof DMA_DEV_TO_MEM,
+  body: (bench: Bench, peripheral: PeripheralRig) => Promise<void>,
+): Promise<void> {
+  const { peripheral, kernel } = rig;
+  assert.ok(peripheral !== undefined, 'the rig has no peripheral: skip this case, with the reason');
+  await kernel.run(async () => {
+    const chan = await peripheral.request(direction);
+    assert.equal(dmaengineSlaveConfig(chan, peripheral.config), OK);
+    const bench = new Bench(rig, chan);
+    await body(bench, peripheral);
+    bench.freeAll();
+    await dmaReleaseChannel(chan);
+  });
+  assert.deepEqual(
+    kernel.splats.map(({ message }) => message),
+    [],
+  );
+}
