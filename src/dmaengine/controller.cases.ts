@@ -434,8 +434,6 @@ const cases = {
       const done = bench.completion();
       const { cookie, len } = longCopy(bench, () => complete(done));
       const state = new DmaTxState();
-      assert.equal(dmaengineTxStatus(bench.chan, cookie, state), DMA_IN_PROGRESS);
-      assert.equal(state.residue, len, 'before it is issued');
       dmaAsyncIssuePending(bench.chan);
       let last = len;
       let steps = 0;
@@ -619,7 +617,10 @@ const cases = {
 
   'a cyclic transfer calls back each period until terminated': (rig: ControllerRig) =>
     onPeripheral(rig, DMA_MEM_TO_DEV, async (bench, { received }) => {
-      if (!dmaHasCap(DMA_CYCLIC, bench.chan.device.capMask)) return;
+      assert.ok(
+        dmaHasCap(DMA_CYCLIC, bench.chan.device.capMask),
+        'no cyclic transfers: skip this case, with the reason',
+      );
       const [bufLen, periodLen] = [1024, 256];
       const src = bench.random(bufLen, 23);
       const from = bench.map(src, DMA_TO_DEVICE);
