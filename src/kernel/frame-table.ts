@@ -175,6 +175,17 @@ export class FrameTable {
     const at = (index - first) * PAGE_SIZE;
     return new Mem(bank, (bank.base + at) as PhysAddr, sizeBytes, bank.cpu.subarray(at, at + sizeBytes), linear);
   }
+  /** A pointer that bypasses the CPU's cache, as coherent memory has on a non-coherent machine. */
+  uncachedMem(index: number, sizeBytes: number): Mem {
+    const { bank, first } = this.#spanOf(index);
+    const at = (index - first) * PAGE_SIZE;
+    return new Mem(bank, (bank.base + at) as PhysAddr, sizeBytes, bank.memory.subarray(at, at + sizeBytes), false);
+  }
+  /** A pointer that can be neither read nor written. */
+  opaqueMem(index: number, sizeBytes: number): Mem {
+    const { bank, first } = this.#spanOf(index);
+    return new Mem(bank, (bank.base + (index - first) * PAGE_SIZE) as PhysAddr, sizeBytes, new Uint8Array(0), false);
+  }
   /** A block was handed out (`freed` false) or given back (true): its pointers learn of it. */
   markMems(index: number, count: number, freed: boolean): void {
     for (let i = index; i < index + count; i++) {

@@ -4,9 +4,9 @@
  */
 import type { Device } from '../kernel/device.ts';
 import type { Gfp } from '../kernel/gfp.ts';
+import type { Mem } from '../kernel/index.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { __freePages, allocPages, type Page } from '../kernel/page-alloc.ts';
-import type { Mem } from '../machine/mem.ts';
 import type { DmaCoherent } from './ops.ts';
 import { pageOrder } from './page-order.ts';
 

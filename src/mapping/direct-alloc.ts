@@ -1,5 +1,5 @@
 /** dma-direct's allocations: pages that the device reaches, uncached where it does not snoop the CPU's caches. */
-import { alignUp, type DmaAddr, PAGE_SIZE, type PhysAddr } from '../base/addr.ts';
+import { alignUp, type DmaAddr, PAGE_SIZE } from '../base/addr.ts';
 import type { Errno } from '../base/errno.ts';
 import { archDmaClearUncached, archDmaPrepCoherent, archDmaSetUncached } from '../kernel/arch.ts';
 import type { Device } from '../kernel/device.ts';
@@ -13,9 +13,8 @@ import {
   type Gfp,
   gfpflagsAllowBlocking,
 } from '../kernel/gfp.ts';
+import { FrameKind, type Mem } from '../kernel/index.ts';
 import { allocPages, type Page, PageHighMem, pageAddress, pageToPhys, physToPage } from '../kernel/page-alloc.ts';
-import { FrameKind } from '../machine/frames.ts';
-import { Mem } from '../machine/mem.ts';
 import { allocSources, freeContiguousOrPages } from './alloc-sources.ts';
 import { DMA_ATTR_NO_KERNEL_MAPPING, DMA_ATTR_NO_WARN } from './attrs.ts';
 import { ioTlbMemOf } from './bounce.ts';
@@ -88,7 +87,8 @@ export function dmaDirectAlloc(dev: Device, size: number, gfp: Gfp, attrs: numbe
 function cookie(dev: Device, page: Page, bytes: number): Mem {
   const phys = pageToPhys(page);
   if (!dev.dmaCoherent) archDmaPrepCoherent(dev.kernel, phys, bytes);
-  return new Mem(bankOf(dev, phys), phys, bytes, new Uint8Array(0), false);
+  const { frames } = dev.kernel.pages;
+  return frames.opaqueMem(frames.indexOf(page), bytes);
 }
 /** The zeroed memory as the CPU is to see it. */
 function cpuPointer(dev: Device, page: Page, size: number, bytes: number): Mem {
@@ -100,18 +100,12 @@ function cpuPointer(dev: Device, page: Page, size: number, bytes: number): Mem {
     frames.zero(index, bytes / PAGE_SIZE);
     return frames.mem(index, size);
   }
-  const bank = bankOf(dev, phys);
-  const at = phys - bank.base;
   archDmaPrepCoherent(kernel, phys, bytes);
   if (!dev.dmaCoherent) archDmaSetUncached(kernel, phys, bytes);
-  bank.memory.fill(0, at, at + bytes);
   // The uncached alias is not the linear map: it cannot be mapped again.
-  return new Mem(bank, phys, size, bank.memory.subarray(at, at + size), false);
-}
-function bankOf(dev: Device, phys: PhysAddr): Mem['bank'] {
-  const bank = dev.kernel.machine.bankAt(phys);
-  if (bank === null) throw new Error(`no RAM at 0x${phys.toString(16)}`);
-  return bank;
+  const whole = frames.uncachedMem(index, bytes);
+  whole.bytes.fill(0);
+  return size === bytes ? whole : frames.uncachedMem(index, size);
 }
 
 /** What is freed is the page behind `handle`. @linux dma_direct_free */

@@ -25,12 +25,15 @@ export { type BounceBackend, defaultIoTlbMem, IoTlbMem, ioTlbMemOf } from './bou
 export * from './coherent.ts';
 export { dmaToPhys, physToDma } from './dma-range.ts';
 export * from './error.ts';
+export * from './historical.ts';
 export { SIZE_MAX } from './limits.ts';
+export * from './managed.ts';
 export * from './mask.ts';
 export * from './noncoherent.ts';
 export * from './noncontiguous.ts';
 export { type AllocKind, type MapKind, type MappingObserver, mappingObserver } from './observer.ts';
 export { type DmaCoherent, type DmaMapOps, type DmaPages, dmaDirectOps, getDmaOps, setDmaOps } from './ops.ts';
+export * from './owned.ts';
 export * from './resource.ts';
 export * from './scatterlist.ts';
 export * from './sg.ts';

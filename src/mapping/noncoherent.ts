@@ -3,8 +3,8 @@ import { alignUp, DMA_MAPPING_ERROR, type DmaAddr, PAGE_SIZE } from '../base/add
 import type { Device } from '../kernel/device.ts';
 import type { DmaDataDirection } from '../kernel/dma-direction.ts';
 import { __GFP_COMP, __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_ZERO, type Gfp } from '../kernel/gfp.ts';
+import type { Mem } from '../kernel/index.ts';
 import { type Page, pageAddress, pageToPhys, virtToPage } from '../kernel/page-alloc.ts';
-import type { Mem } from '../machine/mem.ts';
 import { allocContiguousOrPages, freeContiguousOrPages } from './alloc-sources.ts';
 import { DMA_ATTR_SKIP_CPU_SYNC } from './attrs.ts';
 import { mappingObserver, NO_PHYS } from './observer.ts';

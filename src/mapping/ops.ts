@@ -8,7 +8,7 @@ import type { Device } from '../kernel/device.ts';
 import type { DmaDataDirection } from '../kernel/dma-direction.ts';
 import type { Page } from '../kernel/frame-table.ts';
 import type { Gfp } from '../kernel/gfp.ts';
-import type { Mem } from '../machine/mem.ts';
+import type { Mem } from '../kernel/index.ts';
 import {
   dmaDirectMapPage,
   dmaDirectMapResource,

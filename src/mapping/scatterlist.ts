@@ -4,9 +4,9 @@
  */
 import { type DmaAddr, offsetInPage, PAGE_SIZE, type PhysAddr } from '../base/addr.ts';
 import type { Page } from '../kernel/frame-table.ts';
+import type { Mem } from '../kernel/index.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { memAt, pageAddress, virtToPage } from '../kernel/page-alloc.ts';
-import type { Mem } from '../machine/mem.ts';
 
 /** `dmaFlags`: the segment is a bus address of another device, not memory. @linux SG_DMA_BUS_ADDRESS */
 export const SG_DMA_BUS_ADDRESS = 1 << 0;

@@ -5,8 +5,7 @@ import { DMA_MAPPING_ERROR, type DmaAddr, offsetInPage, PAGE_SIZE } from '../bas
 import type { Device } from '../kernel/device.ts';
 import { DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, type DmaDataDirection } from '../kernel/dma-direction.ts';
 import type { Page } from '../kernel/frame-table.ts';
-import { FrameKind } from '../machine/frames.ts';
-import type { Mem } from '../machine/mem.ts';
+import { FrameKind, type Mem } from '../kernel/index.ts';
 import { type MapKind, mappingObserver, NO_PHYS } from './observer.ts';
 import { missingOp, opsOf } from './ops.ts';
 import { devWarnOnce, invalidDirection, overflowText, warnOnceAt } from './report.ts';

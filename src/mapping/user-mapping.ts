@@ -1,8 +1,8 @@
 import { PAGE_SIZE, type PhysAddr } from '../base/addr.ts';
 import { EINVAL, ENXIO, type Errno, OK } from '../base/errno.ts';
+import type { Mem } from '../kernel/index.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { memAt } from '../kernel/page-alloc.ts';
-import { Mem } from '../machine/mem.ts';
 
 /**
  * A window of user space that is to show DMA memory: which part is wanted, and, once it is mapped, the pointer to it.
@@ -27,13 +27,9 @@ export function mapUser(kernel: Kernel, user: UserMapping, phys: PhysAddr, size:
   const wanted = Math.ceil(user.sizeBytes / PAGE_SIZE);
   if (user.pgoff >= count || wanted > count - user.pgoff) return ENXIO;
   const start = phys + user.pgoff * PAGE_SIZE;
-  const bank = kernel.machine.bankAt(start);
-  if (bank === null) return EINVAL;
-  if (!uncached) {
-    user.mem = memAt(kernel, start, user.sizeBytes);
-    return OK;
-  }
-  const at = start - bank.base;
-  user.mem = new Mem(bank, start as PhysAddr, user.sizeBytes, bank.memory.subarray(at, at + user.sizeBytes), false);
+  const { frames } = kernel.pages;
+  const index = frames.indexOf(start / PAGE_SIZE);
+  if (index < 0) return EINVAL;
+  user.mem = uncached ? frames.uncachedMem(index, user.sizeBytes) : memAt(kernel, start, user.sizeBytes);
   return OK;
 }
