@@ -91,3 +91,15 @@ test('a wait with a time-out may be long', async () => {
   });
   assert.equal(machine.now(), 1000e9);
 });
+
+test('work that looks at nothing is no polling, however long', async () => {
+  const { machine } = makeRig({ coherent: true });
+  await machine.scheduler.run('mapper', () => {
+    for (let i = 0; i < 300_000; i++) {
+      machine.barrier('dma_wmb');
+      machine.setInterruptsEnabled(false);
+      machine.setInterruptsEnabled(true);
+    }
+  });
+  assert.equal(machine.now(), 300_000 * 5);
+});

@@ -1,5 +1,8 @@
 import type { Prng } from '../../base/prng.ts';
 
+/** A power of two. */
+const LATENCIES = 1024;
+
 /** Register writes on their way: first in, first out, each due a little after it was made. A ring of typed arrays. */
 export class PostedWrites {
   /** When the first one arrives; Infinity when none is on its way. */
@@ -9,9 +12,9 @@ export class PostedWrites {
   addr = 0;
   width = 0;
   value = 0;
-  readonly #prng: Prng;
-  readonly #minNs: number;
-  readonly #spreadNs: number;
+  /** How long writes take, in turn: drawn once, since drawing costs more than the rest of a write. */
+  readonly #latencies = new Float64Array(LATENCIES);
+  #turn = 0;
   #lastDue = 0;
   #head = 0;
   #mask = 63;
@@ -22,15 +25,14 @@ export class PostedWrites {
 
   /** Each takes from `minNs` to `maxNs`, but never overtakes the one before it. */
   constructor(prng: Prng, minNs: number, maxNs: number) {
-    this.#prng = prng;
-    this.#minNs = minNs;
-    this.#spreadNs = maxNs - minNs + 1;
+    for (let i = 0; i < LATENCIES; i++) this.#latencies[i] = prng.between(minNs, maxNs);
   }
 
   push(nowNs: number, addr: number, width: number, value: number): void {
     if (this.length > this.#mask) this.#grow();
     const at = (this.#head + this.length++) & this.#mask;
-    let due = nowNs + this.#minNs + this.#prng.below(this.#spreadNs);
+    let due = nowNs + (this.#latencies[this.#turn] as number);
+    this.#turn = (this.#turn + 1) & (LATENCIES - 1);
     if (due < this.#lastDue) due = this.#lastDue;
     this.#lastDue = due;
     this.#addrs[at] = addr;

@@ -167,10 +167,10 @@ export class SimMachine implements Machine, ModelHost {
     return new Timer(this.#time, callback);
   }
   cpuRelax(): void {
-    this.#cpu.pass(this.#timings.relaxNs);
+    this.#cpu.relax(this.#timings.relaxNs);
   }
   delay(delayNs: number): void {
-    this.#cpu.pass(Math.ceil(delayNs));
+    this.#cpu.relax(Math.ceil(delayNs));
   }
   timePoint(): void {
     this.#cpu.pass(0);
