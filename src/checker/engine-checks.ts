@@ -1,0 +1,172 @@
+/** Rules of the DMA engine's clients. */
+
+import type { Cookie, DmaAsyncTxDescriptor, DmaChan } from '../dmaengine/index.ts';
+import type { Device } from '../kernel/device.ts';
+import { placeOf, type Trace } from './place.ts';
+import type { CheckState } from './state.ts';
+
+/** What is known of a channel that has a client. */
+interface ChannelFacts {
+  readonly chan: DmaChan;
+  requested: Trace | null;
+  /** The client's device, '' for a general one; null: nobody requested it, or it was released. */
+  client: string | null;
+  /** Requested in the probe of a driver that is still bound. */
+  heldByDriver: boolean;
+  /** The first descriptor since the last issue_pending: its cookie (0: none) and where it was submitted. */
+  firstCookie: Cookie;
+  firstSubmitted: Trace | null;
+  /** Where it was terminated without waiting; null where all is quiet. */
+  terminated: Trace | null;
+  terminatedBy: unknown;
+  notSynchronized: boolean;
+}
+
+/** See the file's head. */
+export class EngineChecks {
+  readonly #state: CheckState;
+  readonly #channels = new Map<DmaChan, ChannelFacts>();
+  /** How many channels were terminated and not synchronised: the hot paths ask only this. */
+  #terminated = 0;
+  /** The callback that runs, as far as is known. */
+  #callback: { readonly chan: DmaChan; readonly cookie: Cookie; readonly submitted: Trace | null } | null = null;
+
+  constructor(state: CheckState) {
+    this.#state = state;
+  }
+
+  #facts(chan: DmaChan): ChannelFacts {
+    let facts = this.#channels.get(chan);
+    if (facts === undefined) {
+      facts = {
+        chan,
+        requested: null,
+        client: null,
+        heldByDriver: false,
+        firstCookie: 0,
+        firstSubmitted: null,
+        terminated: null,
+        terminatedBy: null,
+        notSynchronized: false,
+      };
+      this.#channels.set(chan, facts);
+    }
+    return facts;
+  }
+
+  request(chan: DmaChan, client: string | null): void {
+    const facts = this.#facts(chan);
+    facts.requested = this.#state.trace();
+    facts.client = client ?? '';
+    facts.heldByDriver = false;
+  }
+  release(chan: DmaChan): void {
+    const facts = this.#facts(chan);
+    this.#reportUnissued(facts);
+    facts.client = null;
+    facts.requested = null;
+    // Releasing waits for the hardware and the callbacks.
+    this.#quiet(facts);
+  }
+  submit(chan: DmaChan, _tx: DmaAsyncTxDescriptor, cookie: Cookie): void {
+    if (cookie < 0) return;
+    const facts = this.#facts(chan);
+    if (facts.firstCookie !== 0) return;
+    facts.firstCookie = cookie;
+    facts.firstSubmitted = this.#state.trace();
+  }
+  issuePending(chan: DmaChan): void {
+    this.#facts(chan).firstCookie = 0;
+  }
+  complete(chan: DmaChan, cookie: Cookie): void {
+    const facts = this.#facts(chan);
+    // Some providers start at submit: nobody waits then.
+    if (cookie >= facts.firstCookie) facts.firstCookie = 0;
+  }
+  terminate(chan: DmaChan): void {
+    const facts = this.#facts(chan);
+    facts.firstCookie = 0;
+    facts.terminated = this.#state.trace();
+    facts.terminatedBy = this.#state.kernel.context.current;
+    if (!facts.notSynchronized) this.#terminated++;
+    facts.notSynchronized = true;
+  }
+  synchronize(chan: DmaChan): void {
+    this.#quiet(this.#facts(chan));
+  }
+  #quiet(facts: ChannelFacts): void {
+    if (facts.notSynchronized) this.#terminated--;
+    facts.notSynchronized = false;
+    facts.terminated = null;
+  }
+
+  /** Memory is given back: does a terminated channel of that device still use it, perhaps? */
+  givenBack(dev: Device, what: string): void {
+    if (this.#terminated === 0) return;
+    const state = this.#state;
+    const task = state.kernel.context.current;
+    for (const facts of this.#channels.values()) {
+      if (!facts.notSynchronized || facts.terminatedBy !== task || facts.chan.device.dev !== dev) continue;
+      const { name } = facts.chan;
+      const at = state.here();
+      const values = { channel: name, freed: what };
+      state.report('dmaengine/terminate-without-synchronize', dev, at, placeOf(facts.terminated), values, name);
+      this.#quiet(facts);
+    }
+  }
+
+  callback(chan: DmaChan, tx: DmaAsyncTxDescriptor): void {
+    // The cookie is cleared when the descriptor completes: the channel knows it.
+    const cookie = tx.cookie > 0 ? tx.cookie : chan.completedCookie;
+    this.#callback = { chan, cookie, submitted: null };
+  }
+  /** Other code runs now. */
+  callbackOver(): void {
+    this.#callback = null;
+  }
+  /** Something threw where nobody awaits. Returns whether it was a callback, which is reported then. */
+  threw(what: string): boolean {
+    const running = this.#callback;
+    if (running === null || !this.#state.kernel.context.inSoftirq) return false;
+    this.#callback = null;
+    const { chan, cookie } = running;
+    const values = { channel: chan.name, cookie, what };
+    const { dev } = chan.device;
+    this.#state.report('dmaengine/callback-threw', dev, null, placeOf(running.submitted), values, chan.name);
+    return true;
+  }
+
+  /** A driver's probe succeeded: what it requested it holds until it is unbound. */
+  bound(dev: Device): void {
+    for (const facts of this.#channels.values()) if (facts.client === dev.name) facts.heldByDriver = true;
+  }
+  unbound(dev: Device): void {
+    for (const facts of this.#channels.values()) if (facts.client === dev.name) this.#reportLeak(facts);
+  }
+  /** No code will run any more, and `orderly` says whether the run came to its own end. */
+  runEnded(orderly: boolean): void {
+    for (const facts of this.#channels.values()) {
+      this.#reportUnissued(facts);
+      if (orderly && facts.client !== null && !facts.heldByDriver) this.#reportLeak(facts);
+    }
+  }
+
+  #reportUnissued(facts: ChannelFacts): void {
+    if (facts.firstCookie === 0) return;
+    const { chan } = facts;
+    const values = {
+      channel: chan.name,
+      descriptors: Math.max(1, chan.submittedNotIssued),
+      firstCookie: facts.firstCookie,
+    };
+    facts.firstCookie = 0;
+    const submitted = placeOf(facts.firstSubmitted);
+    this.#state.report('dmaengine/no-issue-pending', chan.device.dev, null, submitted, values, chan.name);
+  }
+  #reportLeak(facts: ChannelFacts): void {
+    const { chan, client } = facts;
+    const values = { channel: chan.name, client: client ?? '' };
+    facts.client = null;
+    this.#state.report('dmaengine/channel-leak', chan.device.dev, null, placeOf(facts.requested), values, chan.name);
+  }
+}
