@@ -8,3 +8,4 @@ export {
   fifoLoopback,
   type PeriodCallback,
 } from './fifo-client.ts';
+export { pl330Driver } from './pl330.ts';

@@ -4,7 +4,7 @@
  * an interrupt, a peripheral's data, its end) while earlier data is still on the bus; then the time that all this
  * takes passes. So a transfer lasts, may be killed in its middle, and channels share the bus in turn.
  */
-import type { BusMaster, ModelHost, TimerHandle } from '../machine/index.ts';
+import type { BusMaster, ModelHost, ModelTimer } from '../machine/index.ts';
 import { PL330, PL330_OP } from '../regs/pl330.ts';
 import { InstructionCache } from './pl330-cache.ts';
 import type { PeripheralRequest, Pl330Timing } from './pl330-config.ts';
@@ -60,11 +60,11 @@ export class Engine implements Control {
   readonly #cache: InstructionCache;
   readonly #path: DataPath;
   readonly #executor: Executor;
-  /** What ends a thread's KILLING, COMPLETING and FAULTING_COMPLETING; channels, then the manager. */
-  readonly #settlers: readonly (() => void)[];
+  /** The ends of a thread's KILLING, COMPLETING and FAULTING_COMPLETING; channels, then the manager. */
+  readonly #transitions: readonly ModelTimer[];
   readonly #debugBytes = new Uint8Array(6);
-  #turnTimer: TimerHandle | null = null;
-  #watchdog: TimerHandle | null = null;
+  readonly #turnTimer: ModelTimer;
+  readonly #watchdog: ModelTimer;
   /** Whose turn was last, and until when its work lasts. */
   #last = 0;
   #busyUntilNs = 0;
@@ -86,7 +86,9 @@ export class Engine implements Control {
     this.#path = new DataPath(bus, config.widthBytes, config.mfifoLines, this.channels);
     const loops = new CopyLoops(bus, this.#cache, this.#path);
     this.#executor = new Executor(this, this.#cache, this.#path, loops, timing);
-    this.#settlers = this.#threads.map((thread) => () => this.#settled(thread));
+    this.#turnTimer = host.timer(() => this.#turn());
+    this.#watchdog = host.timer(() => this.#watch());
+    this.#transitions = this.#threads.map((thread) => host.timer(() => this.#settled(thread)));
     config.requests.forEach((request, peripheral) => {
       const changed = (high: boolean): void => {
         if (high) this.#requestRaised(peripheral);
@@ -106,11 +108,10 @@ export class Engine implements Control {
   // Turns
 
   wake(delayNs: number): void {
-    if (this.#turnTimer !== null) return;
-    this.#turnTimer = this.#host.after(Math.max(delayNs, this.#busyUntilNs - this.#host.now()), this.#turn);
+    if (this.#turnTimer.pending) return;
+    this.#turnTimer.start(Math.max(delayNs, this.#busyUntilNs - this.#host.now()));
   }
-  readonly #turn = (): void => {
-    this.#turnTimer = null;
+  #turn(): void {
     const count = this.#threads.length;
     for (let step = 1; step <= count; step++) {
       const index = (this.#last + step) % count;
@@ -122,7 +123,7 @@ export class Engine implements Control {
       this.wake(0);
       return;
     }
-  };
+  }
   /** One turn of one thread. Returns how long its work takes. */
   #run(thread: Thread): number {
     const { sliceBytes, sliceInstructions, beatNs, fetchNs, instructionNs } = this.#timing;
@@ -215,7 +216,7 @@ export class Engine implements Control {
 
   block(thread: Thread): void {
     thread.blocked = true;
-    this.#watchdog ??= this.#host.after(this.#timing.watchdogNs, this.#watch);
+    if (!this.#watchdog.pending) this.#watchdog.start(this.#timing.watchdogNs);
   }
   unblock(): void {
     for (const thread of this.channels) thread.blocked = false;
@@ -223,12 +224,11 @@ export class Engine implements Control {
     this.lockedUp = false;
     this.#config.abortChanged();
   }
-  readonly #watch = (): void => {
-    this.#watchdog = null;
+  #watch(): void {
     if (!this.channels.some((thread) => thread.blocked)) return;
     // Somebody still runs, and may make room: look again.
     if (this.#threads.some((thread) => thread.runnable)) {
-      this.#watchdog = this.#host.after(this.#timing.watchdogNs, this.#watch);
+      this.#watchdog.start(this.#timing.watchdogNs);
       return;
     }
     // Somebody waits, and has data that it may store one day: then all goes on.
@@ -239,7 +239,7 @@ export class Engine implements Control {
       this.lockedUp = true;
       this.#config.abortChanged();
     }
-  };
+  }
 
   // Ends
 
@@ -259,14 +259,11 @@ export class Engine implements Control {
     thread.dropData();
     this.unblock();
     thread.state = state;
-    if (thread.transition !== null) this.#host.cancel(thread.transition);
-    const settler = this.#settlers[thread.isManager ? this.channels.length : thread.index]!;
-    thread.transition = this.#host.after(this.#timing.completeNs, settler);
+    this.#transitions[thread.isManager ? this.channels.length : thread.index]!.start(this.#timing.completeNs);
     // Those that waited for its room may run.
     this.wake(this.#timing.wakeNs);
   }
   #settled(thread: Thread): void {
-    thread.transition = null;
     if (thread.state === ThreadState.FAULTING_COMPLETING) {
       thread.state = ThreadState.FAULTING;
       this.#config.abortChanged();

@@ -1,5 +1,4 @@
 /** A thread of the PL330: the manager, or a channel with its registers and its data in the MFIFO. */
-import type { TimerHandle } from '../machine/index.ts';
 import { PL330 } from '../regs/pl330.ts';
 
 /** States as CSR and DSR show them. */
@@ -30,8 +29,6 @@ export class Thread {
   requestLast = false;
   /** Executing, but its DMALD waits for room in the MFIFO. */
   blocked = false;
-  /** The end of KILLING, COMPLETING or FAULTING_COMPLETING. */
-  transition: TimerHandle | null = null;
 
   // CCR, and the same taken apart
   ccr: number = CCR.reset;

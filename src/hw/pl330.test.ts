@@ -548,7 +548,7 @@ test('the configuration registers of the Zynq-7000 and its identification', () =
   assert.equal(dmac.read(0xe14), 0x07ff_7f73);
   assert.deepEqual(
     [0, 1, 2, 3].map((n) => dmac.read(0xfe0 + 4 * n)),
-    [0x30, 0x13, 0x04, 0x00],
+    [0x30, 0x13, 0x24, 0x00],
   );
   assert.deepEqual(
     [0, 1, 2, 3].map((n) => dmac.read(0xff0 + 4 * n)),

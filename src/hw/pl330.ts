@@ -3,7 +3,7 @@
  * fetches from memory: see pl330-engine.ts. Registers are words; other widths see the word's bytes when reading and are
  * ignored when writing.
  */
-import type { IrqLine, ModelHost, RegisterBlock } from '../machine/index.ts';
+import type { IrqLine, ModelHost, ModelTimer, RegisterBlock } from '../machine/index.ts';
 import { Signal } from '../machine/index.ts';
 import { PL330, PL330_PCELL_ID, PL330_PERIPH_ID } from '../regs/pl330.ts';
 import { DEFAULT_TIMING, type PeripheralRequest, type Pl330Options } from './pl330-config.ts';
@@ -18,7 +18,7 @@ const CACHE_LINE_CODES = { 4: 2, 8: 3, 16: 4, 32: 5 } as const;
 
 /** See the file's head. */
 export class Pl330Model implements RegisterBlock {
-  readonly #host: ModelHost;
+  readonly #debugTimer: ModelTimer;
   readonly #engine: Engine;
   readonly #debugNs: number;
   /** CR0 to CR4 and CRD, which the integrator fixed. */
@@ -33,7 +33,6 @@ export class Pl330Model implements RegisterBlock {
   #watchdog = 0;
   #dbginst0 = 0;
   #dbginst1 = 0;
-  #debugBusy = false;
 
   /** Throws an Error when the configuration is none that can be built. */
   constructor(host: ModelHost, options: Pl330Options) {
@@ -44,7 +43,7 @@ export class Pl330Model implements RegisterBlock {
     within('events', events, 1, 32);
     within('MFIFO lines', mfifoLines, 4, 1024);
     within('cache lines', cacheLines, 1, 16);
-    this.#host = host;
+    this.#debugTimer = host.timer(() => this.#debugDone());
     this.#configuration = configurationWords(options, channels, peripherals, events, dataWidthBits, mfifoLines);
     this.#eventMask = events === 32 ? 0xffff_ffff : 2 ** events - 1;
     const timing = { ...DEFAULT_TIMING, ...options.timing };
@@ -150,7 +149,7 @@ export class Pl330Model implements RegisterBlock {
       case R.FTRD.offset:
         return this.#engine.manager.faultType;
       case R.DBGSTATUS.offset:
-        return this.#debugBusy ? R.DBGSTATUS.DBGSTATUS.mask : 0;
+        return this.#debugTimer.pending ? R.DBGSTATUS.DBGSTATUS.mask : 0;
       case R.WD.offset:
         return this.#watchdog;
       default:
@@ -209,14 +208,12 @@ export class Pl330Model implements RegisterBlock {
   }
   /** A command while one is executed is lost, as the TRM warns. */
   #debugCommand(): void {
-    if (this.#debugBusy) return;
-    this.#debugBusy = true;
-    this.#host.after(this.#debugNs, this.#debugDone);
+    if (this.#debugTimer.pending) return;
+    this.#debugTimer.start(this.#debugNs);
   }
-  readonly #debugDone = (): void => {
-    this.#debugBusy = false;
+  #debugDone(): void {
     this.#engine.executeDebug(this.#dbginst0, this.#dbginst1);
-  };
+  }
 }
 
 function within(what: string, value: number, low: number, high: number): void {

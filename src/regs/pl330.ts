@@ -145,8 +145,8 @@ export const PL330 = registerMap('PL330', 0x1000, {
   PCELL_ID: regArray(0xff0, 4, 4, { BYTE: bits(7, 0) }, { access: 'ro' }),
 });
 
-/** The identification bytes as one word: part number 330, designer Arm (0x41), revision in bits 23:20. */
-export const PL330_PERIPH_ID = 0x0004_1330;
+/** The identification bytes as one word: part number 330, designer Arm (0x41), and in bits 23:20 revision r1p1 (2). */
+export const PL330_PERIPH_ID = 0x0024_1330;
 /** The PrimeCell signature, as one word. */
 export const PL330_PCELL_ID = 0xb105_f00d;
 
