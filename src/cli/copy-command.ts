@@ -1,0 +1,52 @@
+/** `dmakit copy SRC DST`: a file through the DMA engine, verified. */
+import { type CopyReport, copyFile, DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES } from './copy-file.ts';
+import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts';
+import { type CliIo, colorsFor, writeJson } from './io.ts';
+import { boardNamed, boardNames, checkBackend, variant } from './systems.ts';
+import { formatBytes, plural } from './table.ts';
+import { byteCount, seedValue } from './values.ts';
+
+/** See program.ts for the options. */
+export async function command(io: CliIo, args: string[], options: Record<string, unknown>): Promise<number> {
+  const [source = '', destination = ''] = args;
+  checkBackend(options);
+  if (options.board === undefined) {
+    throw new CliError('whose DMA engine is to move the bytes?', { hint: `Give --board ${boardNames('or')}.` });
+  }
+  const report = await copyFile(io, {
+    source,
+    destination,
+    ...variant(boardNamed(String(options.board)), options.mode as string | undefined),
+    channel: options.channel as string | undefined,
+    chunkBytes:
+      options.chunk === undefined
+        ? DEFAULT_CHUNK_BYTES
+        : byteCount('--chunk', String(options.chunk), 1, MAX_CHUNK_BYTES),
+    force: options.force === true,
+    seed: seedValue('--seed', String(options.seed)),
+    verbose: options.verbose === true,
+  });
+  if (options.json === true) writeJson(io, report);
+  else if (report.verified) io.stdout.write(textOf(report, io));
+  if (report.interrupted) {
+    io.stderr.write(`dmakit copy: interrupted after ${formatBytes(report.bytes)}; '${destination}' was not made\n`);
+    return EXIT_INTERRUPTED;
+  }
+  if (report.verified) return EXIT_OK;
+  io.stderr.write(
+    `dmakit copy: what arrived is not what was sent (SHA-256 differs); '${destination}' was not made\n` +
+      `Try another machine, such as --mode coherent, and --verbose to see the kernel's log.\n`,
+  );
+  return EXIT_FINDINGS;
+}
+
+function textOf(report: CopyReport, io: CliIo): string {
+  const colors = colorsFor(io.stdout, io.env);
+  const { bytes, channel, board, transfers, sha256, simulatedS, wallS } = report;
+  const rate = (seconds: number) => (seconds > 0 && bytes > 0 ? `${formatBytes(bytes / seconds)}/s` : '-');
+  return (
+    `${formatBytes(bytes)} copied by ${channel} of ${board} in ${plural(transfers, 'transfer')}: ${colors.green('verified')}\n` +
+    `sha256 ${sha256}\n` +
+    `${rate(simulatedS)} of simulated time, ${rate(wallS)} of wall time\n`
+  );
+}

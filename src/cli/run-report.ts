@@ -1,0 +1,154 @@
+/** The reports of `dmakit run`. */
+
+import type { SourcePlace } from '../tools/finding.ts';
+import { textOfFinding, textOfSplat } from './finding-text.ts';
+import { type CliIo, type Colors, colorsFor } from './io.ts';
+import type { RunRecord } from './run-protocol.ts';
+import { junitReport, sarifReport } from './run-report-forms.ts';
+import { placeText, quoteSource } from './source-place.ts';
+import { plural } from './table.ts';
+
+/** What `--report` takes. */
+export const REPORT_FORMS = ['text', 'json', 'junit', 'sarif'] as const;
+
+/** Ended as it should, without warnings of the kernel and without findings (notes do not count). */
+export function isWell(record: RunRecord): boolean {
+  if (record.outcome === 'skipped') return true;
+  const broken = record.findings.some(({ severity }) => severity !== 'note');
+  return record.outcome === 'ok' && record.splats.length === 0 && !broken;
+}
+
+/** One document for machines. */
+export function renderReport(form: 'json' | 'junit' | 'sarif', driver: string, records: readonly RunRecord[]): string {
+  if (form === 'junit') return junitReport(driver, records);
+  const document = form === 'sarif' ? sarifReport(records) : jsonReport(driver, records);
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+function jsonReport(driver: string, records: readonly RunRecord[]): unknown {
+  const place = (at: SourcePlace | null) => (at === null ? null : placeText(at));
+  return {
+    schema: 'dmakit/run/1',
+    driver,
+    runs: records.map((record) => ({
+      ...record,
+      at: place(record.at),
+      findings: record.findings.map((finding) => ({
+        ...finding,
+        at: place(finding.at),
+        mappedAt: place(finding.mappedAt),
+      })),
+    })),
+    total: {
+      runs: records.length,
+      failed: records.filter((record) => !isWell(record)).length,
+      findings: records.reduce((sum, record) => sum + record.findings.length, 0),
+    },
+  };
+}
+
+/** Reports of bad runs in full, for each board and mode; further ones in a line. */
+const IN_FULL = 2;
+
+/** Tells a person of the runs one after the other: good ones of a board together, bad ones in full. */
+export class TextReport {
+  readonly #io: CliIo;
+  readonly #colors: Colors;
+  readonly #manySeeds: boolean;
+  #variant = '';
+  #good: RunRecord[] = [];
+  #told = 0;
+
+  constructor(io: CliIo, manySeeds: boolean) {
+    this.#io = io;
+    this.#colors = colorsFor(io.stdout, io.env);
+    this.#manySeeds = manySeeds;
+  }
+
+  add(record: RunRecord): void {
+    const variant = `${record.board}${record.mode === 'default' ? '' : ` ${record.mode}`}`;
+    if (variant !== this.#variant) {
+      this.flush();
+      this.#variant = variant;
+      this.#told = 0;
+    }
+    const plain = isWell(record) && record.findings.length === 0;
+    if (plain && record.outcome === 'ok') this.#good.push(record);
+    else {
+      this.flush();
+      this.#io.stdout.write(this.#textOf(record));
+    }
+  }
+
+  /** Tell of the good runs that were held back. */
+  flush(): void {
+    const [first] = this.#good;
+    if (first === undefined) return;
+    const last = this.#good.at(-1)!;
+    const seeds = !this.#manySeeds
+      ? ''
+      : first === last
+        ? `, seed ${first.seed}`
+        : `, seeds ${first.seed} to ${last.seed}`;
+    this.#io.stdout.write(`${this.#variant}${seeds}: ${this.#colors.green('ok')}\n`);
+    this.#good = [];
+  }
+
+  #textOf(record: RunRecord): string {
+    const colors = this.#colors;
+    const { outcome, seed, message, findings, splats } = record;
+    const where = `${this.#variant}${this.#manySeeds || seed !== 1 ? `, seed ${seed}` : ''}`;
+    if (outcome === 'skipped') return `${where}: ${colors.yellow('skipped')}: ${message}\n`;
+    const verdict =
+      outcome !== 'ok' ? outcome : splats.length > 0 ? 'ok, but the kernel complains' : 'ok, with findings';
+    const head = `${where}: ${isWell(record) ? colors.green(verdict) : colors.red(colors.bold(verdict))}`;
+    if (++this.#told > IN_FULL) return `${head}${message === '' ? '' : `: ${message.split('\n')[0]}`}\n`;
+    return [
+      `${head}\n`,
+      outcome === 'ok' ? '' : textOfEnd(record, colors),
+      ...splats.map((splat) => textOfSplat(splat, colors)),
+      ...findings.map((finding) => textOfFinding(finding, colors)),
+      '\n',
+    ].join('');
+  }
+}
+
+function textOfEnd(record: RunRecord, colors: Colors): string {
+  const { at, message, outcome, findings } = record;
+  // A finding at the same place, or in the same words, tells it below.
+  if (findings.some((finding) => finding.message.startsWith(message))) return '';
+  const told = at === null || findings.some((finding) => finding.at?.file === at.file && finding.at.line === at.line);
+  const place = told ? '' : `  ${placeText(at)}\n${quoteSource(at, '    ')}`;
+  const advice = ADVICE[outcome];
+  const mend = advice === undefined ? '' : `  ${colors.cyan('mend:')} ${advice}\n`;
+  return `\n  ${message.replaceAll('\n', '\n  ')}\n${place}${mend}`;
+}
+
+const ADVICE: Partial<Record<RunRecord['outcome'], string>> = {
+  hung: 'let somebody wake the task: start what it waits for, or wait with a timeout.',
+  lockup: 'poll with a limit (readlPollTimeout), or wait for an interrupt.',
+  deadlock: 'take the lock with spinLockIrqsave where an interrupt handler takes it too.',
+  'foreign-await': 'wait with the kernel (completion, wait queue, msleep), or hand the promise to scheduler.outside().',
+};
+
+/** The last lines: the sum, and what to try next. */
+export function textOfTotal(records: readonly RunRecord[], planned: number, driver: string, io: CliIo): string {
+  const colors = colorsFor(io.stdout, io.env);
+  const bad = records.filter((record) => !isWell(record));
+  const skipped = records.filter(({ outcome }) => outcome === 'skipped').length;
+  const findings = records.reduce((sum, record) => sum + record.findings.length, 0);
+  const boards = new Set(records.map(({ board }) => board)).size;
+  const parts = [
+    plural(boards, 'board'),
+    plural(records.length, 'run'),
+    `${bad.length} failed`,
+    plural(findings, 'finding'),
+  ];
+  if (skipped > 0) parts.splice(3, 0, `${skipped} skipped`);
+  if (records.length < planned) parts.push(`${planned - records.length} not run`);
+  const sum = `${bad.length > 0 || records.length === 1 ? '' : '\n'}${parts.join(', ')}\n`;
+  const [first] = bad;
+  if (first === undefined) return sum;
+  const again = `dmakit run ${driver} --board ${first.board}${first.mode === 'default' ? '' : ` --mode '${first.mode}'`}`;
+  return `${sum}${colors.dim(`try: ${again}${first.seed === 1 ? '' : ` --seed ${first.seed}`} --timeline`)}\n`;
+}

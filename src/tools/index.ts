@@ -1,0 +1,1 @@
+export { type DriverContext, type DriverDefinition, defineDriver } from './driver.ts';

@@ -1,0 +1,47 @@
+/** What watches a run: the checker and the event stream. The one place where commands meet them. */
+import type { System } from '../boards/index.ts';
+import { attachChecker } from '../checker/checker.ts';
+import { type Finding, fixOf, messageOf } from '../checker/finding.ts';
+import type { Mem } from '../machine/mem.ts';
+import type { RunFinding, SourcePlace } from './finding.ts';
+
+/** What to attach. */
+export interface InstrumentOptions {
+  /** Take the place in the source of every call: findings name it, and calls cost microseconds. */
+  readonly places: boolean;
+  /** Keep the events, for `timeline` and `trace`. */
+  readonly events: boolean;
+}
+
+/** Watchers at work. */
+export interface Instruments {
+  /** The driver saw wrong data or gave up, at the place where `thrown` was made. Returns whether findings explain it. */
+  driverFailed(message: string, mem: Mem | null, thrown: Error): boolean;
+  /** The run is over, with `error` when it did not come to its end. */
+  ended(error?: unknown): void;
+  findings(): RunFinding[];
+}
+
+/** Attach to a booted system, before anything runs on it. */
+export function instrument(system: System, options: InstrumentOptions): Instruments {
+  const checker = attachChecker(system, { places: options.places });
+  return {
+    driverFailed(message, mem, thrown) {
+      const before = checker.findings().length;
+      checker.driverFailed(message, mem, thrown);
+      return checker.findings().length > before;
+    },
+    ended: (error) => checker.runEnded(error),
+    findings: () => checker.findings().map(asRunFinding),
+  };
+}
+
+function asRunFinding(finding: Finding): RunFinding {
+  const { rule, severity, device, at, mappedAt, times } = finding;
+  const message = `${messageOf(finding)}${times > 1 ? ` (${times} times)` : ''}`;
+  return { rule, severity, message, device, at: placeOf(at), mappedAt: placeOf(mappedAt), fix: fixOf(finding) ?? '' };
+}
+
+function placeOf(place: SourcePlace | null): SourcePlace | null {
+  return place === null ? null : { file: place.file, line: place.line, column: place.column };
+}
