@@ -33,10 +33,14 @@ export { MAX_PAGE_ORDER, MigrateType, type Page } from './frame-table.ts';
 /** The zones, lowest first. */
 export const ZONE_NAMES = ['DMA', 'DMA32', 'NORMAL', 'HIGHMEM'] as const;
 export type ZoneName = (typeof ZONE_NAMES)[number];
-const ZONE_DMA = 0;
-const ZONE_DMA32 = 1;
-const ZONE_NORMAL = 2;
-const ZONE_HIGHMEM = 3;
+/** Index of the zone that devices with the narrowest masks reach. @linux ZONE_DMA */
+export const ZONE_DMA = 0;
+/** Below 4 GiB. @linux ZONE_DMA32 */
+export const ZONE_DMA32 = 1;
+/** The rest of the linear map. @linux ZONE_NORMAL */
+export const ZONE_NORMAL = 2;
+/** Without an address of its own: kmap. @linux ZONE_HIGHMEM */
+export const ZONE_HIGHMEM = 3;
 /** What a zone keeps from allocations that could have come from the zones above: one page in so many of theirs. */
 const LOWMEM_RESERVE_RATIO = [256, 256, 32, 0];
 
