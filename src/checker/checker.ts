@@ -41,8 +41,8 @@ export interface Checker {
    */
   driverFailed(message: string, mem?: Mem | null, thrown?: unknown): void;
   /**
-   * The run ended, with `error` when it did not end well: what is left over is reported. Call it before the board is
-   * taken down. What its drivers leave when they are unbound is reported then.
+   * The run ended, with the `error` that ended it when there is one: what is left over is reported. Call it before the
+   * board is taken down; what its drivers leave behind when they are unbound is reported then.
    */
   runEnded(error?: unknown): void;
   /** Stop listening. Ends the run first, when nobody said so. */
@@ -74,7 +74,7 @@ export function attachChecker(checked: Checked, options: CheckerOptions = {}): C
   const access = new AccessChecks(state);
   const engine = new EngineChecks(state);
   const kernelChecks = new KernelChecks(state, engine);
-  const end = new EndChecks(state, streaming);
+  const end = new EndChecks(state, streaming, engine);
   const detach = [
     addObserver(machine, 'observer', machineListener(access), MACHINE_METHODS),
     addObserver(kernel, 'observer', kernelListener(memory, kernelChecks, engine, end), KERNEL_METHODS),
@@ -82,7 +82,9 @@ export function attachChecker(checked: Checked, options: CheckerOptions = {}): C
     addObserver(kernel, 'dmaengineObserver', dmaengineListener(engine), DMAENGINE_METHODS),
   ];
   let ended = false;
-  let closed = false;
+  const stop = (): void => {
+    for (const off of detach.splice(0)) off();
+  };
   const { deviceAccess } = machine.traits.observable;
   const checker: Checker = {
     notObservable: deviceAccess
@@ -96,15 +98,15 @@ export function attachChecker(checked: Checked, options: CheckerOptions = {}): C
       if (ended) return;
       ended = true;
       const orderly = error === undefined && kernel.dead === null;
-      kernelChecks.ended(error);
       engine.runEnded(orderly);
+      kernelChecks.ended(error);
       if (orderly) end.runEnded();
+      // What is left of a run that broke off is no mistake of its own.
+      else stop();
     },
     close() {
-      if (closed) return;
       checker.runEnded();
-      closed = true;
-      for (const off of detach) off();
+      stop();
     },
   };
   return checker;

@@ -2,6 +2,7 @@
 import type { Device } from '../kernel/device.ts';
 import { dmaDirectionName } from '../kernel/dma-direction.ts';
 import type { Mem } from '../machine/mem.ts';
+import type { EngineChecks } from './engine-checks.ts';
 import { EntryFlag, EntryType, entryTypeName } from './ledger.ts';
 import { isHouseDriver, type Place } from './place.ts';
 import type { ByteRange } from './rule.ts';
@@ -13,9 +14,11 @@ import type { StreamingChecks } from './streaming-checks.ts';
 export class EndChecks {
   readonly #state: CheckState;
   readonly #streaming: StreamingChecks;
+  readonly #engine: EngineChecks;
 
-  constructor(state: CheckState, streaming: StreamingChecks) {
+  constructor(state: CheckState, streaming: StreamingChecks, engine: EngineChecks) {
     this.#state = state;
+    this.#engine = engine;
     this.#streaming = streaming;
   }
 
@@ -31,7 +34,11 @@ export class EndChecks {
   unbound(dev: Device): void {
     const { ledger } = this.#state;
     const number = this.#state.deviceNumber(dev);
-    this.#leaks('unbound', (entry) => ledger.device[entry] === number);
+    const isTaken = this.#engine.isTaken(dev);
+    this.#leaks('unbound', (entry) => {
+      if (ledger.device[entry] !== number) return false;
+      return !(isTaken && ledger.type[entry] === EntryType.COHERENT && isHouseDriver(this.#state.madeAt(entry)));
+    });
   }
   /** The run came to its own end. */
   runEnded(): void {

@@ -9,8 +9,10 @@ import type { CheckState } from './state.ts';
 interface ChannelFacts {
   readonly chan: DmaChan;
   requested: Trace | null;
-  /** The client's device, '' for a general one; null: nobody requested it, or it was released. */
+  /** The client's device, '' for a general one; null: nobody has it, or its leak was told. */
   client: string | null;
+  /** Requested and not released. */
+  taken: boolean;
   /** Requested in the probe of a driver that is still bound. */
   heldByDriver: boolean;
   /** The first descriptor since the last issue_pending: its cookie (0: none) and where it was submitted. */
@@ -42,6 +44,7 @@ export class EngineChecks {
         chan,
         requested: null,
         client: null,
+        taken: false,
         heldByDriver: false,
         firstCookie: 0,
         firstSubmitted: null,
@@ -58,12 +61,14 @@ export class EngineChecks {
     const facts = this.#facts(chan);
     facts.requested = this.#state.trace();
     facts.client = client ?? '';
+    facts.taken = true;
     facts.heldByDriver = false;
   }
   release(chan: DmaChan): void {
     const facts = this.#facts(chan);
     this.#reportUnissued(facts);
     facts.client = null;
+    facts.taken = false;
     facts.requested = null;
     // Releasing waits for the hardware and the callbacks.
     this.#quiet(facts);
@@ -139,6 +144,11 @@ export class EngineChecks {
   /** A driver's probe succeeded: what it requested it holds until it is unbound. */
   bound(dev: Device): void {
     for (const facts of this.#channels.values()) if (facts.client === dev.name) facts.heldByDriver = true;
+  }
+  /** Whether a channel of the controller is taken: then it cannot give back what belongs to the channel. */
+  isTaken(controller: Device): boolean {
+    for (const { taken, chan } of this.#channels.values()) if (taken && chan.device.dev === controller) return true;
+    return false;
   }
   unbound(dev: Device): void {
     for (const facts of this.#channels.values()) if (facts.client === dev.name) this.#reportLeak(facts);

@@ -6,7 +6,7 @@ import type { EngineChecks } from './engine-checks.ts';
 import type { CheckState } from './state.ts';
 
 /** Reports that come with a finding of their own, which says more. */
-const TOLD_ELSEWHERE = /rejecting DMA map of vmalloc memory/;
+const TOLD_ELSEWHERE = /rejecting DMA map of vmalloc memory|called while \d+ clients hold a reference/;
 const NO_DIRECTION = /^kernel BUG: at kernel\/dma\/mapping\.c: (.*)$/;
 
 /** See the file's head. */

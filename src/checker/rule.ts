@@ -68,7 +68,9 @@ export function rangesText(ranges: readonly ByteRange[], most = 4): string {
   const more = ranges.length > most ? ` and ${ranges.length - most} more ranges` : '';
   return `${total === 1 ? 'byte' : 'bytes'} ${texts.join(', ')}${more} (${total} in all)`;
 }
-/** `line 23`, or nothing where the place is unknown: ` before line 23`. */
+/** ` before line 23` (` line 23` without preposition), or nothing where the place is unknown. */
 export function lineText(preposition: string, place: Place | null): string {
-  return place === null ? '' : ` ${preposition} line ${place.line}`;
+  if (place === null) return '';
+  const separator = preposition === '' || preposition.startsWith(';') || preposition.startsWith(',') ? '' : ' ';
+  return `${separator}${preposition} line ${place.line}`;
 }
