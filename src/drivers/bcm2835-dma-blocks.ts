@@ -34,26 +34,30 @@ export class ControlBlockPool {
     this.#dev = dev;
   }
 
-  /** A block with unknown content; null without memory. Any context. */
-  alloc(): ControlBlock | null {
-    if (this.#free === null && !this.#grow()) return null;
-    const block = this.#free!;
-    this.#free = block.nextFree;
-    block.nextFree = null;
+  /** A block with unknown content; null when there is none left. The caller keeps others out. */
+  take(): ControlBlock | null {
+    const block = this.#free;
+    if (block !== null) {
+      this.#free = block.nextFree;
+      block.nextFree = null;
+    }
     return block;
   }
   free(block: ControlBlock): void {
     block.nextFree = this.#free;
     this.#free = block;
   }
-  #grow(): boolean {
-    const page = dmaAllocCoherent(this.#dev, PAGE_SIZE, GFP_NOWAIT);
-    if (page === null) return false;
+  /** Memory for more blocks, to be given to `addPage`; null without memory. Any context, no lock held. */
+  newPage(): DmaCoherent | null {
+    return dmaAllocCoherent(this.#dev, PAGE_SIZE, GFP_NOWAIT);
+  }
+  /** Carve a page into blocks, and give one of them. */
+  addPage(page: DmaCoherent): ControlBlock {
     this.#pages.push(page);
     for (let at = PAGE_SIZE - CONTROL_BLOCK.sizeBytes; at >= 0; at -= CONTROL_BLOCK.sizeBytes) {
       this.free(new ControlBlock(page.mem.slice(at, CONTROL_BLOCK.sizeBytes), addrAdd(page.handle, at)));
     }
-    return true;
+    return this.take()!;
   }
   /** Give all pages back; no block may be in use. */
   destroy(): void {

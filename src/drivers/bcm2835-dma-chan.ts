@@ -51,8 +51,9 @@ export class Bcm2835Desc extends VirtDmaDesc {
   cyclic = false;
   /** In bytes. */
   size = 0;
-  /** How many of `blocks` are in use. */
+  /** How many of `blocks` make up the chain. */
   frames = 0;
+  /** Those that it owns. */
   readonly blocks: ControlBlock[] = [];
 }
 
@@ -116,18 +117,18 @@ export class Bcm2835Chan extends VirtDmaChan {
     desc.frames = 0;
     return desc;
   }
+  /** A spare descriptor keeps one block, all that most need. */
   override descFree(vd: VirtDmaDesc): void {
-    const desc = vd as Bcm2835Desc;
+    const { blocks } = vd as Bcm2835Desc;
     const flags = spinLockIrqsave(this.#spareLock);
-    for (let i = 0; i < desc.frames; i++) this.#blocks.free(desc.blocks[i]!);
-    desc.frames = 0;
-    this.#spare.pushBack(desc);
+    while (blocks.length > 1) this.#blocks.free(blocks.pop()!);
+    this.#spare.pushBack(vd);
     spinUnlockIrqrestore(this.#spareLock, flags);
   }
   /** When no descriptor is in use any more. */
   freePool(): void {
-    this.#blocks.destroy();
     while (this.#spare.shift() !== null);
+    this.#blocks.destroy();
   }
 
   /**
@@ -165,10 +166,9 @@ export class Bcm2835Chan extends VirtDmaChan {
   }
 
   #appendBlock(desc: Bcm2835Desc, info: number, source: number, dest: number, sizeBytes: number): boolean {
-    const flags = spinLockIrqsave(this.#spareLock);
-    const block = this.#blocks.alloc();
-    spinUnlockIrqrestore(this.#spareLock, flags);
+    const block = desc.blocks[desc.frames] ?? this.#newBlock(desc);
     if (block === null) return false;
+    desc.frames++;
     block.source = source;
     block.dest = dest;
     block.sizeBytes = sizeBytes;
@@ -180,10 +180,23 @@ export class Bcm2835Chan extends VirtDmaChan {
     mem.writeU32(TXFR_LEN.offset, sizeBytes);
     mem.writeU32(STRIDE.offset, 0);
     mem.writeU32(NEXTCONBK.offset, 0);
-    if (desc.frames > 0) desc.blocks[desc.frames - 1]!.mem.writeU32(NEXTCONBK.offset, block.handle);
-    desc.blocks[desc.frames++] = block;
+    if (desc.frames > 1) desc.blocks[desc.frames - 2]!.mem.writeU32(NEXTCONBK.offset, block.handle);
     desc.size += sizeBytes;
     return true;
+  }
+  #newBlock(desc: Bcm2835Desc): ControlBlock | null {
+    const flags = spinLockIrqsave(this.#spareLock);
+    let block = this.#blocks.take();
+    spinUnlockIrqrestore(this.#spareLock, flags);
+    if (block === null) {
+      const page = this.#blocks.newPage();
+      if (page === null) return null;
+      const again = spinLockIrqsave(this.#spareLock);
+      block = this.#blocks.addPage(page);
+      spinUnlockIrqrestore(this.#spareLock, again);
+    }
+    desc.blocks.push(block);
+    return block;
   }
   /** The last block gets `extra`; that of a cyclic descriptor points at the first. */
   close(desc: Bcm2835Desc, extra: number): void {

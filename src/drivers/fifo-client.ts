@@ -20,9 +20,11 @@ import {
   dmaengineSubmit,
   dmaengineTerminateSync,
   dmaengineTxStatus,
+  dmaGetSlaveCaps,
   dmaReleaseChannel,
   dmaRequestChan,
   dmaSubmitError,
+  emptySlaveCaps,
 } from '../dmaengine/index.ts';
 import {
   Completion,
@@ -65,7 +67,7 @@ interface FifoPort {
 export interface FifoOptions {
   /** Samples (words) a second; default 1,000,000. */
   readonly rateHz?: number;
-  /** Words a burst, a divisor of the length; default 4. */
+  /** Words a burst, a divisor of the length; default 4. A controller that knows no bursts moves single words. */
   readonly burst?: number;
   /** Entries of the scatterlist into which each buffer is cut; default 1. */
   readonly pieces?: number;
@@ -166,14 +168,15 @@ export async function fifoLoopback(dev: Device, tx: Mem, rx: Mem, options: FifoO
   }
   const out = new Stream(txChan, tx, true, pieces);
   const back = new Stream(rxChan, rx, false, pieces);
-  let error = configure(dev, txChan, burst);
-  if (error === OK) error = configure(dev, rxChan, burst);
+  const usable = Math.min(burstFor(txChan, burst), burstFor(rxChan, burst));
+  let error = configure(dev, txChan, usable);
+  if (error === OK) error = configure(dev, rxChan, usable);
   if (error === OK) error = back.queue();
   if (error === OK) error = out.queue();
   let status = 0;
   let [txResidue, rxResidue] = [0, 0];
   if (error === OK) {
-    startPort(dev, options, burst, TXEN.mask | RXEN.mask | LOOP.mask);
+    startPort(dev, options, usable, TXEN.mask | RXEN.mask | LOOP.mask);
     const ended = await waitForBoth(dev, out, back, options.timeoutNs ?? defaultTimeoutNs(options, tx.size));
     if (!ended) error = ETIMEDOUT;
     else if (back.result !== DMA_TRANS_NOERROR || out.result !== DMA_TRANS_NOERROR) error = EIO;
@@ -216,7 +219,7 @@ export async function fifoCapture(
 ): Promise<FifoResult> {
   const chan = await dmaRequestChan(dev, 'rx');
   if (isErr(chan)) return failed(chan);
-  const { burst = 4 } = options;
+  const burst = burstFor(chan, options.burst ?? 4);
   const enough = new Completion(dev.kernel, 'fifo capture');
   let filled = 0;
   let status = 0;
@@ -241,6 +244,12 @@ export async function fifoCapture(
   await dmaengineTerminateSync(chan);
   await dmaReleaseChannel(chan);
   return { error, status, txResidue: 0, rxResidue: 0 };
+}
+
+/** A request must be for as many words as the controller moves at once, or the last ones would wait for company. */
+function burstFor(chan: DmaChan, wanted: number): number {
+  const caps = emptySlaveCaps();
+  return dmaGetSlaveCaps(chan, caps) === OK ? Math.min(wanted, Math.max(caps.maxBurst, 1)) : 1;
 }
 
 function configure(dev: Device, chan: DmaChan, burst: number): Errno {

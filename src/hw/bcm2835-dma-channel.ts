@@ -67,6 +67,7 @@ export class Channel {
   #state: State = State.IDLE;
   // The slice under way: when it began, its bytes and those of them that are moved already.
   #sliceStartNs = 0;
+  #sliceEndNs = 0;
   #sliceBytes = 0;
   #sliceMoved = 0;
   #nsPerByte = 0;
@@ -90,7 +91,7 @@ export class Channel {
     this.#timer = host.timer(() => this.#timerFired());
     for (const [permap, signal] of requests.entries()) {
       signal?.onChange((high) => {
-        if (high && this.#running && this.#state === State.HELD && PERMAP.get(this.#ti) === permap) this.#nextSlice();
+        if (high && this.#running && this.#state === State.HELD && PERMAP.get(this.#ti) === permap) this.#nextSlice(0);
       });
     }
   }
@@ -157,6 +158,7 @@ export class Channel {
   }
 
   #readCs(): number {
+    this.#catchUp();
     let cs = this.#cs;
     if (this.#errors !== 0) cs |= ERROR.mask;
     if (this.#requesting) cs |= DREQ.mask;
@@ -235,17 +237,15 @@ export class Channel {
   #go(): void {
     if (!this.#running || this.#timer.pending) return;
     if (this.#state === State.IDLE && this.#conblkAd !== 0) this.#state = State.FETCH;
-    if (this.#state === State.FETCH) this.#wait(this.#timing.fetchNs);
-    else if (this.#state === State.RESPONSE) this.#wait(Math.max(this.#responsesAtNs - this.#host.now(), 0));
-    else if (this.#state !== State.IDLE) this.#nextSlice();
+    if (this.#state === State.FETCH) this.#fetch();
+    else if (this.#state === State.RESPONSE) this.#timer.start(Math.max(this.#responsesAtNs - this.#host.now(), 0));
+    else if (this.#state !== State.IDLE) this.#nextSlice(0);
   }
   /** Stop where it is. What was moved by now is moved; the rest waits. */
   #halt(): void {
     this.#catchUp();
     this.#cancel();
-  }
-  #wait(delayNs: number): void {
-    this.#timer.start(delayNs);
+    if (this.#state === State.MOVE && this.#left === 0) this.#state = State.RESPONSE;
   }
   #cancel(): void {
     this.#timer.stop();
@@ -253,8 +253,7 @@ export class Channel {
   }
 
   #timerFired(): void {
-    if (this.#state === State.FETCH) this.#fetch();
-    else if (this.#state === State.RESPONSE) this.#finishBlock();
+    if (this.#state === State.RESPONSE) this.#finishBlock();
     else this.#finishSlice();
   }
 
@@ -275,7 +274,12 @@ export class Channel {
     this.#setLengths(words.getUint32(CONTROL_BLOCK.TXFR_LEN.offset, true));
     const cyclesNs = WAITS.get(this.#ti) * CYCLE_NS;
     this.#nsPerByte = ((this.lite ? 2 : 1) * 1000) / this.#timing.bytesPerUs + cyclesNs / this.#beatBytes;
-    this.#nextSlice();
+    // A block takes time even when it moves nothing: one that points at itself must not stop the clock.
+    if (this.#left > 0) this.#nextSlice(this.#timing.fetchNs);
+    else {
+      this.#state = State.RESPONSE;
+      this.#timer.start(this.#timing.fetchNs);
+    }
   }
 
   #setLengths(length: number): void {
@@ -299,27 +303,40 @@ export class Channel {
     return SRC_WIDTH.test(this.#ti) && DEST_WIDTH.test(this.#ti) ? 16 : 4;
   }
 
-  #nextSlice(): void {
-    const left = this.#rowLeft + this.#rowsAfter * this.#rowBytes;
-    if (left === 0) {
-      this.#finishMove();
-      return;
-    }
+  get #left(): number {
+    return this.#rowLeft + this.#rowsAfter * this.#rowBytes;
+  }
+  /** Whether the block ends only when its last write is answered. */
+  get #waitsForResponse(): boolean {
+    return WAIT_RESP.test(this.#ti) || WAIT_FOR_OUTSTANDING_WRITES.test(this.#cs);
+  }
+
+  /** Begin a slice, `leadNs` from now. There must be bytes left. */
+  #nextSlice(leadNs: number): void {
     this.#sliceMoved = 0;
-    this.#sliceStartNs = this.#host.now();
     if (this.#paced) {
-      this.#sliceBytes = Math.min(left, this.#requestBytes);
+      this.#sliceBytes = Math.min(this.#left, this.#requestBytes);
       if (!this.#requesting) {
         this.#state = State.HELD;
         return;
       }
       this.#state = State.MOVE;
-      this.#wait(this.#timing.requestNs);
-    } else {
-      this.#state = State.MOVE;
-      this.#sliceBytes = Math.min(left, this.#timing.sliceBytes);
-      this.#wait(Math.ceil(this.#sliceBytes * this.#nsPerByte));
+      this.#timer.start(leadNs + this.#timing.requestNs);
+      return;
     }
+    this.#state = State.MOVE;
+    const left = this.#left;
+    const bytes = Math.min(left, this.#timing.sliceBytes);
+    this.#sliceBytes = bytes;
+    // The last slice's event is that of the block's end as well.
+    const tailNs = bytes === left && this.#waitsForResponse ? this.#timing.writeResponseNs : 0;
+    const wholeNs = leadNs + Math.ceil(bytes * this.#nsPerByte) + tailNs;
+    const now = this.#host.now();
+    this.#timer.start(wholeNs);
+    // Slow hardware takes longer than was asked for.
+    const scale = (this.#timer.dueNs - now) / wholeNs;
+    this.#sliceStartNs = now + leadNs * scale;
+    this.#sliceEndNs = this.#timer.dueNs - tailNs * scale;
   }
   /** What one request is answered with. */
   get #requestBytes(): number {
@@ -330,27 +347,21 @@ export class Channel {
   #finishSlice(): void {
     this.#move(this.#sliceBytes - this.#sliceMoved);
     this.#sliceBytes = this.#sliceMoved = 0;
-    this.#nextSlice();
+    if (this.#left > 0) this.#nextSlice(0);
+    else if (this.#paced && this.#waitsForResponse) {
+      this.#state = State.RESPONSE;
+      this.#timer.start(this.#timing.writeResponseNs);
+    } else this.#finishBlock();
   }
   /** Move what is due by now, so that registers show where the channel is. */
   #catchUp(): void {
     if (this.#state !== State.MOVE || !this.#timer.pending || this.#paced) return;
-    const passed = (this.#host.now() - this.#sliceStartNs) / (this.#timer.dueNs - this.#sliceStartNs);
-    const due = Math.floor(this.#sliceBytes * passed);
-    const beats = Math.min(due - (due % 16), this.#sliceBytes) - this.#sliceMoved;
+    const passed = (this.#host.now() - this.#sliceStartNs) / (this.#sliceEndNs - this.#sliceStartNs);
+    const due = Math.floor(this.#sliceBytes * Math.min(passed, 1));
+    const beats = due - (due < this.#sliceBytes ? due % 16 : 0) - this.#sliceMoved;
     if (beats <= 0) return;
     this.#move(beats);
     this.#sliceMoved += beats;
-  }
-
-  #finishMove(): void {
-    const waits = WAIT_RESP.test(this.#ti) || WAIT_FOR_OUTSTANDING_WRITES.test(this.#cs);
-    if (!waits) {
-      this.#finishBlock();
-      return;
-    }
-    this.#state = State.RESPONSE;
-    this.#wait(Math.max(this.#responsesAtNs - this.#host.now(), 0));
   }
 
   #finishBlock(): void {
