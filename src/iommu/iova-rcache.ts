@@ -11,6 +11,8 @@ import { allocIova, freeIova, type IovaDomain } from './iova.ts';
 const IOVA_MAG_SIZE = 127;
 /** Ranges of 2^0 to 2^5 frames are cached. */
 const IOVA_RANGE_CACHE_MAX_SIZE = 6;
+/** The most pages that the caches keep. @linux iova_rcache_range */
+export const IOVA_MAX_CACHED_PAGES = 2 ** (IOVA_RANGE_CACHE_MAX_SIZE - 1);
 /** The depot gives back one magazine so often. */
 const IOVA_DEPOT_DELAY_NS = 100_000_000;
 /** One CPU is simulated. */

@@ -3,6 +3,7 @@
  * moving what lies in them (CMA).
  */
 import { alignDown, alignUp, PAGE_SIZE, type PhysAddr, pfnOf } from '../base/addr.ts';
+import { roundupPowOfTwo } from '../base/bits.ts';
 import { EBUSY, EINVAL, ENOMEM, type Errno, OK } from '../base/errno.ts';
 import { FrameKind } from '../machine/frames.ts';
 import { FrameFlag, FrameState, MAX_PAGE_ORDER, MigrateType, PAGEBLOCK_ORDER, type Page } from './frame-table.ts';
@@ -111,6 +112,24 @@ export function allocContigRange(kernel: Kernel, pfnStart: number, count: number
   }
   for (let i = start; i < end; i++) if (taken[i - start] === 1) buddy.give(i, 0);
   return result;
+}
+/**
+ * Contiguous pages, more than the largest buddy block has: the first free range that fits, aligned to the next power of
+ * two of its size. Afterwards each is a single allocated page; give them back with `freeContigRange`. Null when there is
+ * no such range. May sleep. @linux alloc_contig_pages
+ */
+export function allocContigPages(kernel: Kernel, count: number): Page | null {
+  const { frames, buddy } = kernel.pages;
+  const align = PAGE_SIZE * roundupPowOfTwo(count);
+  buddy.drain();
+  for (const { bank, first } of frames.spans) {
+    const end = bank.base + bank.sizeBytes - count * PAGE_SIZE;
+    for (let phys = alignUp(bank.base as number, align); phys <= end; phys += align) {
+      if (!buddy.rangeIsFree(first + (phys - bank.base) / PAGE_SIZE, count)) continue;
+      if (allocContigRange(kernel, pfnOf(phys), count) === OK) return pfnOf(phys) as Page;
+    }
+  }
+  return null;
 }
 /** Give back a range that `allocContigRange` took, or a part of it. @linux free_contig_range */
 export function freeContigRange(kernel: Kernel, pfnStart: number, count: number): void {

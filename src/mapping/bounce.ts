@@ -12,6 +12,18 @@ import type { Kernel } from '../kernel/kernel.ts';
 export interface BounceBackend {
   /** Find slots for [phys, phys+size) and copy in; `DMA_MAPPING_ERROR` when there is none or the device cannot reach it. */
   map(dev: Device, phys: PhysAddr, size: number, dir: DmaDataDirection, attrs: number): DmaAddr;
+  /**
+   * Find slots whose address has the bits of `allocAlignMask` clear (for IOMMUs, which map whole pages), and copy in.
+   * Returns their physical address, or -1. @linux swiotlb_tbl_map_single
+   */
+  mapSlots(
+    dev: Device,
+    phys: PhysAddr,
+    size: number,
+    allocAlignMask: number,
+    dir: DmaDataDirection,
+    attrs: number,
+  ): PhysAddr;
   /** Copy back unless `DMA_ATTR_SKIP_CPU_SYNC`, and free the slots. */
   unmap(dev: Device, tlb: PhysAddr, size: number, dir: DmaDataDirection, attrs: number): void;
   syncForCpu(dev: Device, tlb: PhysAddr, size: number, dir: DmaDataDirection): void;

@@ -59,8 +59,8 @@ function allocReachable(dev: Device, size: number, gfp: Gfp, allowHighmem: boole
     else return null;
   }
 }
-/** Without a page the handle could not be made either. */
-function setKind(dev: Device, page: Page, size: number): void {
+/** @internal Declare the frames of a coherent allocation. */
+export function setCoherentKind(dev: Device, page: Page, size: number): void {
   const { frames } = dev.kernel.pages;
   frames.setKind(frames.indexOf(page), pageCount(size), FrameKind.COHERENT);
 }
@@ -79,7 +79,7 @@ export function dmaDirectAlloc(dev: Device, size: number, gfp: Gfp, attrs: numbe
   }
   const page = allocReachable(dev, bytes, flags, true);
   if (page === null) return null;
-  setKind(dev, page, bytes);
+  setCoherentKind(dev, page, bytes);
   const mem = noMapping ? cookie(dev, page, bytes) : cpuPointer(dev, page, size, bytes);
   return { mem, handle: physToDma(dev, pageToPhys(page)) };
 }
@@ -90,8 +90,8 @@ function cookie(dev: Device, page: Page, bytes: number): Mem {
   const { frames } = dev.kernel.pages;
   return frames.opaqueMem(frames.indexOf(page), bytes);
 }
-/** The zeroed memory as the CPU is to see it. */
-function cpuPointer(dev: Device, page: Page, size: number, bytes: number): Mem {
+/** @internal The zeroed memory as the CPU is to see it: uncached where the device does not snoop. */
+export function cpuPointer(dev: Device, page: Page, size: number, bytes: number): Mem {
   const { kernel } = dev;
   const phys = pageToPhys(page);
   const { frames } = kernel.pages;

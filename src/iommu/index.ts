@@ -1,0 +1,9 @@
+export { DevIommu, devIommu } from './dev-iommu.ts';
+export { DmaCookie, dmaCookie, setupDmaDomain } from './dma-cookie.ts';
+export { iommuDmaOps } from './dma-iommu-ops.ts';
+export { iommuMapSg } from './dma-iommu-sg.ts';
+export * from './domain.ts';
+export * from './iommu.ts';
+export { allocIova, findIova, freeIova, IovaDomain, reserveIova } from './iova.ts';
+export { allocIovaFast, freeIovaFast, IovaRcaches } from './iova-rcache.ts';
+export { type IommuObserver, iommuObserver, setIommuObserver } from './observer.ts';
