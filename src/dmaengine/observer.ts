@@ -25,8 +25,11 @@ export interface DmaengineObserver {
   request?(chan: DmaChan, client: string | null): void;
   release?(chan: DmaChan): void;
   config?(chan: DmaChan, config: DmaSlaveConfig): void;
-  /** A consumer wrapper prepared `tx` (null: the provider refused), for `len` bytes. */
-  prep?(chan: DmaChan, kind: DmaPrepKind, tx: DmaAsyncTxDescriptor | null, len: number): void;
+  /**
+   * A consumer wrapper prepared `tx` (null: the provider refused), for `len` bytes. `dst` and `src` are where it begins,
+   * -1 where that is no memory, or several pieces.
+   */
+  prep?(chan: DmaChan, kind: DmaPrepKind, tx: DmaAsyncTxDescriptor | null, len: number, dst: number, src: number): void;
   /** `cookie` is negative when it was refused. */
   submit?(chan: DmaChan, tx: DmaAsyncTxDescriptor, cookie: Cookie): void;
   issuePending?(chan: DmaChan): void;

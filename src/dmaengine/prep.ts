@@ -6,12 +6,12 @@ import type { DmaAsyncTxDescriptor } from './descriptor.ts';
 import type { DmaChan } from './dma-chan.ts';
 import type { DmaPrepKind } from './observer.ts';
 import type { DmaInterleavedTemplate, DmaVec } from './slave-config.ts';
-import { DMA_PREP_REPEAT, type DmaTransferDirection } from './types.ts';
+import { DMA_MEM_TO_DEV, DMA_PREP_REPEAT, type DmaTransferDirection } from './types.ts';
 
 type Prepared = DmaAsyncTxDescriptor | null;
 
-function observe(chan: DmaChan, kind: DmaPrepKind, tx: Prepared, len: number): Prepared {
-  chan.device.observer?.prep?.(chan, kind, tx, len);
+function observe(chan: DmaChan, kind: DmaPrepKind, tx: Prepared, len: number, dst = -1, src = -1): Prepared {
+  chan.device.observer?.prep?.(chan, kind, tx, len, dst, src);
   return tx;
 }
 
@@ -32,7 +32,9 @@ export function dmaenginePrepSlaveSingle(
   single.dmaAddress = buf;
   single.dmaLength = len;
   single.length = len;
-  return observe(chan, 'slave_sg', device.devicePrepSlaveSg(chan, single, 1, direction, flags, null), len);
+  const tx = device.devicePrepSlaveSg(chan, single, 1, direction, flags, null);
+  const isSource = direction === DMA_MEM_TO_DEV;
+  return observe(chan, 'slave_sg', tx, len, isSource ? -1 : buf, isSource ? buf : -1);
 }
 
 /** A transfer between a mapped scatterlist (`sgLen` is what `dmaMapSg` returned) and the configured peripheral. @linux dmaengine_prep_slave_sg */
@@ -84,12 +86,9 @@ export function dmaenginePrepDmaCyclic(
 ): Prepared {
   const { device } = chan;
   if (device.devicePrepDmaCyclic === undefined) return null;
-  return observe(
-    chan,
-    'cyclic',
-    device.devicePrepDmaCyclic(chan, bufAddr, bufLen, periodLen, direction, flags),
-    bufLen,
-  );
+  const tx = device.devicePrepDmaCyclic(chan, bufAddr, bufLen, periodLen, direction, flags);
+  const isSource = direction === DMA_MEM_TO_DEV;
+  return observe(chan, 'cyclic', tx, bufLen, isSource ? -1 : bufAddr, isSource ? bufAddr : -1);
 }
 
 /** A two-dimensional transfer. DMA_PREP_REPEAT needs a device with DMA_REPEAT. @linux dmaengine_prep_interleaved_dma */
@@ -114,7 +113,7 @@ export function dmaenginePrepDmaMemcpy(
   if (device.devicePrepDmaMemcpy === undefined) return null;
   const tx = device.devicePrepDmaMemcpy(chan, dst, src, len, flags);
   if (tx !== null) tx.copyBytes = len;
-  return observe(chan, 'memcpy', tx, len);
+  return observe(chan, 'memcpy', tx, len, dst, src);
 }
 
 /** Fill `len` bytes with `value` (its low byte). @linux dmaengine_prep_dma_memset */
@@ -127,5 +126,5 @@ export function dmaenginePrepDmaMemset(
 ): Prepared {
   const { device } = chan;
   if (device.devicePrepDmaMemset === undefined) return null;
-  return observe(chan, 'memset', device.devicePrepDmaMemset(chan, dst, value, len, flags), len);
+  return observe(chan, 'memset', device.devicePrepDmaMemset(chan, dst, value, len, flags), len, dst);
 }
