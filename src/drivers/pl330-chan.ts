@@ -261,7 +261,11 @@ export class Pl330Chan extends VirtDmaChan {
   }
   /** The descriptor of a cookie when the thread works on it, or is to. */
   #inHardware(cookie: Cookie): Pl330Desc | null {
-    for (const { desc } of this.thread?.requests ?? []) if (desc !== null && desc.cookie === cookie) return desc;
+    if (this.thread !== null) {
+      const [{ desc: first }, { desc: second }] = this.thread.requests;
+      if (first?.cookie === cookie) return first;
+      if (second?.cookie === cookie) return second;
+    }
     return this.#filling?.cookie === cookie ? this.#filling : null;
   }
   /** Whether the thread works on the descriptor of a cookie, or is to next. */

@@ -94,6 +94,8 @@ class Pl330Device extends DmaDevice {
   readonly dmac: Pl330Dmac;
   readonly microcode: DmaCoherent;
   readonly pool: Pl330DescPool;
+  /** By request line. As many as there are threads or request lines; each gets its thread when a client takes it. */
+  readonly chans: readonly Pl330Chan[];
 
   constructor(dmac: Pl330Dmac, microcode: DmaCoherent) {
     super(dmac.dev);
@@ -101,7 +103,9 @@ class Pl330Device extends DmaDevice {
     this.microcode = microcode;
     this.pool = new Pl330DescPool(this.kernel, dmac.dev.name);
     const { channels, peripherals } = dmac.config;
-    for (let i = 0; i < Math.max(channels, peripherals); i++) vchanInit(new Pl330Chan(dmac, i, this.pool), this);
+    const count = Math.max(channels, peripherals);
+    this.chans = Array.from({ length: count }, (_, peripheral) => new Pl330Chan(dmac, peripheral, this.pool));
+    for (const chan of this.chans) vchanInit(chan, this);
     this.capMask =
       peripherals > 0 ? dmaCapMask(DMA_MEMCPY, DMA_SLAVE, DMA_CYCLIC, DMA_PRIVATE) : dmaCapMask(DMA_MEMCPY);
     this.srcAddrWidths = dmaBuswidths(1, 2, 4, 8);
@@ -254,8 +258,7 @@ class Pl330Device extends DmaDevice {
     const events = readl(io, INTMIS.offset);
     if (events !== 0) writel(events, io, INTCLR.offset);
     if ((faulting | events) === 0) return handled ? IRQ_HANDLED : IRQ_NONE;
-    for (const chan of this.channels) {
-      const c = chan as Pl330Chan;
+    for (const c of this.chans) {
       if (c.thread === null) continue;
       if (((faulting >>> c.thread.id) & 1) !== 0) c.faulted();
       else if (((events >>> c.thread.event) & 1) !== 0) c.finished();
@@ -265,7 +268,7 @@ class Pl330Device extends DmaDevice {
   #managerFaulted(): void {
     devErr(this.dev, `the manager aborted: FTRD 0x${readl(this.dmac.io, FTRD.offset).toString(16)}`);
     this.dmac.stopManager();
-    for (const chan of this.channels) (chan as Pl330Chan).reset();
+    for (const c of this.chans) c.reset();
   }
 }
 
@@ -328,15 +331,15 @@ async function xlate(spec: OfDmaSpec, ofdma: OfDma): Promise<DmaChan | Errno | n
   const device = ofdma.data as Pl330Device;
   const number = spec.args[0];
   if (spec.args.length !== 1 || number === undefined || number >= device.dmac.config.peripherals) return null;
-  for (const chan of device.channels) if (chan.chanId === number) return await dmaGetSlaveChannel(chan);
-  return null;
+  const chan = device.chans[number];
+  return chan === undefined ? null : await dmaGetSlaveChannel(chan);
 }
 
 async function remove(dev: Device): Promise<void> {
   const device = devGetDrvdata<Pl330Device>(dev);
   ofDmaControllerFree(dev);
   dmaAsyncDeviceUnregister(device);
-  for (const chan of device.channels) await taskletKill((chan as Pl330Chan).task);
+  for (const { task } of device.chans) await taskletKill(task);
   const { mem, handle } = device.microcode;
   dmaFreeCoherent(dev, mem.size, mem, handle);
 }

@@ -63,6 +63,7 @@ export class Engine implements Control {
   /** The ends of a thread's KILLING, COMPLETING and FAULTING_COMPLETING; channels, then the manager. */
   readonly #transitions: readonly ModelTimer[];
   readonly #debugBytes = new Uint8Array(6);
+  readonly #debugView = new DataView(this.#debugBytes.buffer);
   readonly #turnTimer: ModelTimer;
   readonly #watchdog: ModelTimer;
   /** Whose turn was last, and until when its work lasts. */
@@ -169,9 +170,8 @@ export class Engine implements Control {
     const opcode = DBGINST0.INSTRUCTION_BYTE_0.get(dbginst0);
     // A faulting thread listens to nothing else.
     if (thread.faulting && opcode !== PL330_OP.DMAKILL) return;
-    const view = new DataView(this.#debugBytes.buffer);
-    view.setUint16(0, dbginst0 >>> 16, true);
-    view.setUint32(2, dbginst1, true);
+    this.#debugView.setUint16(0, dbginst0 >>> 16, true);
+    this.#debugView.setUint32(2, dbginst1, true);
     const fault = DEBUG[opcode] === 0 ? UNDEF_INSTR.mask : this.#executor.executeDebug(thread, this.#debugBytes);
     if (fault !== 0) this.#fault(thread, fault | DBG_INSTR.mask);
   }
