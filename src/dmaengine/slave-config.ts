@@ -46,6 +46,7 @@ export interface DmaSlaveConfig {
 export function dmaengineSlaveConfig(chan: DmaChan, config: DmaSlaveConfig): Errno {
   const { device } = chan;
   if (device.deviceConfig === undefined) return ENOSYS;
+  device.observer?.config?.(chan, config);
   return device.deviceConfig(chan, config);
 }
 
