@@ -57,10 +57,11 @@ export async function waitForCompletion(completion: Completion): Promise<void> {
   if (!tryWaitForCompletion(completion)) await waitDone(completion, MAX_SCHEDULE_TIMEOUT);
 }
 /** Wait for at most `timeoutNs`. Returns the nanoseconds left, at least 1, or 0 when it timed out. Sleeps. @linux wait_for_completion_timeout */
-export async function waitForCompletionTimeout(completion: Completion, timeoutNs: number): Promise<number> {
+export function waitForCompletionTimeout(completion: Completion, timeoutNs: number): Promise<number> {
   mightSleep(completion.kernel, 'wait_for_completion_timeout');
-  if (tryWaitForCompletion(completion)) return Math.max(timeoutNs, 1);
-  if (timeoutNs <= 0) return 0;
+  if (tryWaitForCompletion(completion)) return Promise.resolve(Math.max(timeoutNs, 1));
+  if (timeoutNs <= 0) return Promise.resolve(0);
+  // Not async itself: a promise handed on costs nothing, one awaited on the way costs three turns.
   return waitDone(completion, timeoutNs);
 }
 async function waitDone(completion: Completion, timeoutNs: number): Promise<number> {

@@ -127,6 +127,7 @@ export class Context {
    * behind.
    */
   checkBalance(what: string, count: number, heldCount: number): void {
+    if (this.#kernel.dead !== null) return; // it was left in the middle
     while (this.held.length > heldCount) {
       const lock = this.held[this.held.length - 1] as SpinLock;
       splat(this.#kernel, 'context-imbalance', `BUG: ${what} returned with lock '${lock.name}' held`);
@@ -143,8 +144,7 @@ export class Context {
   /** @internal Begin a wait of the current task, after the checks of `schedule`. @linux schedule */
   wait<T>(waitsFor: () => string, hasTimeout = false): Wait<T> {
     const kernel = this.#kernel;
-    if (kernel.dead !== null) return neverWoken();
-    if (this.preemptCount !== 0) this.#reportScheduling();
+    if (this.preemptCount !== 0 && kernel.dead === null) this.#reportScheduling();
     if (!this.inTask) {
       panic(kernel, `Attempted to sleep in interrupt: ${this.describe()}`);
       return neverWoken();
@@ -179,7 +179,7 @@ export class Context {
     this.#kernel.observer?.taskSwitch?.(this.#kernel.machine.now(), task === null ? null : task.name);
   }
   #park(task: Task | null): void {
-    if (task !== null && this.preemptCount !== 0) {
+    if (task !== null && this.preemptCount !== 0 && this.#kernel.dead === null) {
       if (task.done) {
         const message = `note: ${task.name} exited with preempt_count ${this.preemptCount}`;
         splat(this.#kernel, 'context-imbalance', message, this.heldLines());

@@ -1,13 +1,13 @@
 /** Which way a mapping moves bytes. The numbers are the kernel's. */
 
 /** The CPU and the device both write. @linux DMA_BIDIRECTIONAL */
-export const DMA_BIDIRECTIONAL = 0;
+export const DMA_BIDIRECTIONAL = 0 as const;
 /** The device reads what the CPU wrote. @linux DMA_TO_DEVICE */
-export const DMA_TO_DEVICE = 1;
+export const DMA_TO_DEVICE = 1 as const;
 /** The CPU reads what the device wrote. @linux DMA_FROM_DEVICE */
-export const DMA_FROM_DEVICE = 2;
+export const DMA_FROM_DEVICE = 2 as const;
 /** No direction: for debugging; mapping with it is a bug. @linux DMA_NONE */
-export const DMA_NONE = 3;
+export const DMA_NONE = 3 as const;
 
 /** One of the four directions. @linux enum dma_data_direction */
 export type DmaDataDirection =

@@ -16,30 +16,40 @@ export class IoMem {
   /** How far accesses reach: to the end of the last page. */
   readonly #limit: number;
   readonly machine: Machine;
-  /** False after `iounmap`, or when the mapping was refused. */
-  mapped: boolean;
+  /** What all parts of one mapping share. */
+  readonly #mapping: { mapped: boolean };
 
   /** @internal Use `ioremap`. */
-  constructor(kernel: Kernel, phys: PhysAddr, size: number, mapped: boolean) {
+  constructor(kernel: Kernel, phys: PhysAddr, size: number, mapping: { mapped: boolean }) {
     this.kernel = kernel;
     this.machine = kernel.machine;
     this.phys = phys;
     this.size = size;
-    this.mapped = mapped;
+    this.#mapping = mapping;
     this.#limit = alignUp(phys + size, PAGE_SIZE) - phys;
   }
   /** The registers from `offset` on, as pointer arithmetic. */
   slice(offset: number, size: number = this.size - offset): IoMem {
-    return new IoMem(this.kernel, addrAdd(this.phys, offset), size, this.mapped);
+    return new IoMem(this.kernel, addrAdd(this.phys, offset), size, this.#mapping);
+  }
+  /** False after `iounmap`, of it or of what it is a part of, or when the mapping was refused. */
+  get mapped(): boolean {
+    return this.#mapping.mapped;
+  }
+  /** @internal */
+  unmap(): void {
+    this.#mapping.mapped = false;
   }
   /** @internal Whether an access may be made; what may not is reported. */
   reachable(offset: number, width: number): boolean {
-    if (this.mapped && offset >= 0 && offset + width <= this.#limit && (offset + this.phys) % width === 0) return true;
+    const inside = offset >= 0 && offset + width <= this.#limit;
+    if (inside && this.#mapping.mapped && (offset + this.phys) % width === 0) return true;
     this.#refuse(offset, width);
     return false;
   }
   #refuse(offset: number, width: number): void {
-    const what = `${8 * width}-bit access at offset ${hexAddr(offset)} of the registers at ${hexAddr(this.phys)}`;
+    const at = `${offset < 0 ? '-' : ''}0x${Math.abs(offset).toString(16)}`;
+    const what = `${8 * width}-bit access at offset ${at} of the registers at ${hexAddr(this.phys)}`;
     const message = !this.mapped
       ? `Unable to handle kernel paging request: ${what}, which are not mapped (any more)`
       : offset < 0 || offset + width > this.#limit
@@ -59,12 +69,12 @@ export function ioremap(kernel: Kernel, phys: PhysAddr, size: number): IoMem {
     splat(kernel, 'io', `WARNING: ioremap on RAM at ${hexAddr(first)} - ${hexAddr(last)}`);
     mapped = false;
   }
-  return new IoMem(kernel, phys, size, mapped);
+  return new IoMem(kernel, phys, size, { mapped });
 }
 /** Registers may not be accessed through this mapping any more. @linux iounmap */
 export function iounmap(io: IoMem): void {
   if (!io.mapped) splat(io.kernel, 'io', `WARNING: Trying to iounmap() nonexistent mapping of ${hexAddr(io.phys)}`);
-  io.mapped = false;
+  io.unmap();
 }
 
 /** Read a byte; later loads see memory as it was then, or newer. All ones where nothing answers. @linux readb */

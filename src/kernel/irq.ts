@@ -15,17 +15,17 @@ import { LogLevel, prErr, printk } from './printk.ts';
 /** What a handler says. @linux irqreturn_t */
 export type IrqReturn = typeof IRQ_NONE | typeof IRQ_HANDLED | typeof IRQ_WAKE_THREAD | 3;
 /** It was not this device. @linux IRQ_NONE */
-export const IRQ_NONE = 0;
+export const IRQ_NONE = 0 as const;
 /** @linux IRQ_HANDLED */
-export const IRQ_HANDLED = 1;
+export const IRQ_HANDLED = 1 as const;
 /** Run the thread function. @linux IRQ_WAKE_THREAD */
-export const IRQ_WAKE_THREAD = 2;
+export const IRQ_WAKE_THREAD = 2 as const;
 /** Several devices share the line, each with its own `devId`. @linux IRQF_SHARED */
-export const IRQF_SHARED = 0x80;
+export const IRQF_SHARED = 0x80 as const;
 /** The line stays masked until the thread function has ended. @linux IRQF_ONESHOT */
-export const IRQF_ONESHOT = 0x2000;
+export const IRQF_ONESHOT = 0x2000 as const;
 /** Requested disabled; `enableIrq` enables it. @linux IRQF_NO_AUTOEN */
-export const IRQF_NO_AUTOEN = 0x80000;
+export const IRQF_NO_AUTOEN = 0x80000 as const;
 
 /** A handler: plain code in hardirq context. @linux irq_handler_t */
 export type IrqHandler = (irq: number, devId: unknown) => IrqReturn;
@@ -78,13 +78,19 @@ export class IrqCore {
     const kernel = this.#kernel;
     if (kernel.dead !== null) return;
     const context = kernel.context;
-    context.irqsDisabled = true;
-    context.enterHardirq();
-    if (line !== LOCAL_IRQ) this.#dispatch(line);
-    context.leaveHardirq();
     const softirqs = kernel.softirqs;
-    if (softirqs.pending !== 0 && !context.softirqBlocked) softirqs.serve();
-    context.irqsDisabled = false;
+    const count = context.preemptCount;
+    context.irqsDisabled = true;
+    try {
+      context.enterHardirq();
+      if (line !== LOCAL_IRQ) this.#dispatch(line);
+      context.leaveHardirq();
+      if (softirqs.pending !== 0 && !context.softirqBlocked) softirqs.serve();
+    } finally {
+      // Also when the run is aborted: the interrupted code still unwinds.
+      context.preemptCount = count;
+      context.irqsDisabled = false;
+    }
   }
 
   #dispatch(line: number): void {

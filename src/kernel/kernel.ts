@@ -109,8 +109,12 @@ export class Kernel {
     return state;
   }
 
-  /** Run `main` as a task in process context, and time, until it ends. Rejects as `Scheduler.run` does. */
+  /**
+   * Run `main` as a task in process context, and time, until it ends. Rejects as `Scheduler.run` does, and with
+   * KernelPanic or DeadlockError; after those, no more code runs on this kernel.
+   */
   async run<T>(main: (kernel: Kernel) => Promise<T> | T): Promise<T> {
+    if (this.dead !== null) throw this.dead;
     try {
       return await this.machine.scheduler.run('main', () => main(this));
     } catch (error) {
@@ -130,7 +134,6 @@ export function parseCmdline(text: string): Map<string, string> {
   for (const [argument] of text.matchAll(/(?:"[^"]*"|[^\s"])+/g)) {
     const plain = argument.replaceAll('"', '');
     const equals = plain.indexOf('=');
-    // The last of several holds, at the end.
     const name = equals < 0 ? plain : plain.slice(0, equals);
     parsed.set(name, equals < 0 ? '' : plain.slice(equals + 1));
   }

@@ -13,7 +13,11 @@ export class DeadlockError extends Error {
   override name = 'DeadlockError';
 }
 
-const HERE = import.meta.url.slice(0, import.meta.url.lastIndexOf('/') + 1);
+const HERE = withoutScheme(import.meta.url.slice(0, import.meta.url.lastIndexOf('/') + 1));
+
+function withoutScheme(url: string): string {
+  return url.replace(/^file:\/\//, '');
+}
 
 /** Where in the source outside this folder the running code is: `path:line`, or '' where the engine does not say. */
 export function callerPlace(): string {
@@ -22,8 +26,8 @@ export function callerPlace(): string {
   for (const line of stack.split('\n').slice(1)) {
     const place = /\(?((?:file:\/\/|\/|[A-Za-z]:\\)[^()]*:\d+):\d+\)?$/.exec(line)?.[1];
     if (place === undefined) continue;
-    if (place.startsWith(HERE) && !/\.test\.ts:\d+$/.test(place)) continue;
-    return place.replace(/^file:\/\//, '');
+    const path = withoutScheme(place);
+    if (!path.startsWith(HERE) || /\.test\.ts:\d+$/.test(path)) return path;
   }
   return '';
 }

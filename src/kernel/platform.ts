@@ -1,4 +1,5 @@
 /** Platform devices: those of a board or SoC, which no bus can find. The device tree lists them. */
+import { ffs } from '../base/bits.ts';
 import { EINVAL, ENXIO, type Errno, OK } from '../base/errno.ts';
 import { type BusType, Device, type DeviceOptions, devErr, setDefaultDmaMasks } from './device.ts';
 import { deviceAdd, deviceDel, matchesByTree } from './driver-core.ts';
@@ -10,6 +11,7 @@ import {
   ofDeviceIsCompatible,
   ofPropertyReadBool,
   ofPropertyReadStringArray,
+  ofPropertyReadU32,
 } from './of.ts';
 import { ofAddressToResource, ofDmaConfigure, ofTranslateAddress } from './of-address.ts';
 import { ofIrqGet } from './of-irq.ts';
@@ -102,7 +104,10 @@ export function ofDeviceName(node: OfNode): string {
   for (let at: OfNode = node; at.parent !== null; at = at.parent) {
     const address = ofTranslateAddress(at);
     const tail = name === '' ? '' : `:${name}`;
-    if (address !== null) return `${address.toString(16)}.${at.name}${tail}`;
+    const mask = ofPropertyReadU32(at, 'mask');
+    // Several devices in one register, such as LEDs, are told apart by their bit.
+    const bit = mask === null ? '' : `${ffs(mask).toString(16)}.`;
+    if (address !== null) return `${address.toString(16)}.${bit}${at.name}${tail}`;
     name = `${at.fullName}${tail}`;
   }
   return name;

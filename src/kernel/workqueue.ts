@@ -18,6 +18,8 @@ export class Work extends ListNode {
   pending = false;
   /** Its function runs, or sleeps. */
   running = false;
+  /** @internal How many wait in `cancelWorkSync`: meanwhile it cannot be queued. */
+  cancelling = 0;
   /** @internal Who waits until it is neither. */
   readonly flushers: Wait<void>[] = [];
 
@@ -105,9 +107,9 @@ export class WorkerPool {
   }
 }
 
-/** Have the work run soon. Returns false when it is pending already. Any context. @linux schedule_work, queue_work */
+/** Have the work run soon. Returns false when it is pending already, or being cancelled. Any context. @linux schedule_work, queue_work */
 export function scheduleWork(work: Work): boolean {
-  if (work.pending) return false;
+  if (work.pending || work.cancelling > 0) return false;
   work.kernel.workers.queue(work);
   return true;
 }
@@ -128,12 +130,10 @@ export function cancelWork(work: Work): boolean {
 /** Take it off, and wait until it does not run. Returns whether it was pending. Sleeps. @linux cancel_work_sync */
 export async function cancelWorkSync(work: Work): Promise<boolean> {
   mightSleep(work.kernel, 'cancel_work_sync');
-  let wasPending = cancelWork(work);
-  while (work.running) {
-    await ended(work);
-    // It may have queued itself again.
-    wasPending = cancelWork(work) || wasPending;
-  }
+  const wasPending = cancelWork(work);
+  work.cancelling++;
+  while (work.running) await ended(work);
+  work.cancelling--;
   return wasPending;
 }
 async function ended(work: Work): Promise<void> {
@@ -144,12 +144,14 @@ async function ended(work: Work): Promise<void> {
 
 /** Have the work run `delayNs` from now. Returns false when it is pending already. Any context. @linux schedule_delayed_work, queue_delayed_work */
 export function scheduleDelayedWork(work: DelayedWork, delayNs: number): boolean {
-  if (work.pending) return false;
-  return modDelayedWork(work, delayNs) || true;
+  if (work.pending || work.cancelling > 0) return false;
+  modDelayedWork(work, delayNs);
+  return true;
 }
 /** The same, also when it is pending. Returns whether it was. @linux mod_delayed_work */
 export function modDelayedWork(work: DelayedWork, delayNs: number): boolean {
   const wasPending = cancelDelayedWork(work);
+  if (work.cancelling > 0) return wasPending;
   if (delayNs > 0) {
     work.pending = true;
     modTimer(work.timer, delayNs);
