@@ -32,7 +32,7 @@ export const ETIMEDOUT = define(110, 'ETIMEDOUT');
 export const EOVERFLOW = define(75, 'EOVERFLOW');
 export const EOPNOTSUPP = define(95, 'EOPNOTSUPP');
 export const ERESTARTSYS = define(512, 'ERESTARTSYS');
-/** A resource that a probe needs is not there yet; the core probes again later. */
+/** A resource that a probe needs is not there yet; the core probes again later. @linux EPROBE_DEFER */
 export const EPROBE_DEFER = define(517, 'EPROBE_DEFER');
 
 /** The symbolic name: `errnoName(-12)` is `ENOMEM`; unknown numbers print as themselves. @linux errname */

@@ -22,7 +22,7 @@ import type { DmaDevice, DmaFilterFn } from './dma-device.ts';
 import { ofDmaRequestSlaveChannel } from './of-dma.ts';
 import { dmaFilterMatch } from './slave-map.ts';
 
-/** A free channel of the device that satisfies mask and filter. @linux private_candidate */
+/** A free channel of the device that satisfies mask and filter. */
 function privateCandidate(
   device: DmaDevice,
   mask: DmaCapMask,
@@ -55,7 +55,7 @@ function dropPrivate(device: DmaDevice): void {
   if (--device.privatecnt === 0) device.capMask = dmaCapClear(DMA_PRIVATE, device.capMask);
 }
 
-/** @linux find_candidate */
+/** Find a free channel of the device and take it; -EPROBE_DEFER when there is none. */
 function findCandidate(
   device: DmaDevice,
   mask: DmaCapMask,

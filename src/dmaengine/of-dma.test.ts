@@ -20,6 +20,7 @@ import { FakeDmaDevice } from './fake-provider.cases.ts';
 import {
   ofDmaControllerFree,
   ofDmaControllerRegister,
+  ofDmaReadCounts,
   ofDmaRequestSlaveChannel,
   ofDmaRouterRegister,
   ofDmaSimpleXlate,
@@ -92,6 +93,12 @@ test('nodes without dmas, or without dma-names, name no channel', async () => {
     assert.equal(await dmaRequestChan(client('/spi@5000'), 'tx'), ENODEV);
     assert.match(kernel.log.lines.at(-1)!.text, /dma-names property of node '\S*spi@5000' missing or empty$/);
   });
+});
+
+test('channels and request lines are read under their present and their old names', () => {
+  const counts = (properties: Record<string, number>) => ofDmaReadCounts(ofTree(dt('/', properties)));
+  assert.deepEqual(counts({ 'dma-channels': 8, 'dma-requests': 32 }), { channels: 8, requests: 32 });
+  assert.deepEqual(counts({ '#dma-channels': 4 }), { channels: 4, requests: 0 });
 });
 
 test('a device without a node can be no controller', () => {

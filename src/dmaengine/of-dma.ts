@@ -2,7 +2,7 @@
 import { ENODEV, EPROBE_DEFER, type Errno, isErr, OK } from '../base/errno.ts';
 import type { Device } from '../kernel/device.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { type OfNode, ofParsePhandleWithArgs, ofPropertyReadStringArray } from '../kernel/of.ts';
+import { type OfNode, ofParsePhandleWithArgs, ofPropertyReadStringArray, ofPropertyReadU32 } from '../kernel/of.ts';
 import { LogLevel, printk } from '../kernel/printk.ts';
 import type { DmaCapMask } from './cap-mask.ts';
 import { dmaGetSlaveChannel, dmaReleaseChannel, dmaRequestChannelOf } from './channel-request.ts';
@@ -60,6 +60,23 @@ export function ofDmaControllerFree(dev: Device): void {
   const { controllers } = stateOf(dev.kernel);
   const index = controllers.findIndex((ofdma) => ofdma.node === dev.ofNode);
   if (index >= 0) controllers.splice(index, 1);
+}
+
+/** What a controller's node says of its size. */
+export interface OfDmaCounts {
+  readonly channels: number;
+  /** Request lines. */
+  readonly requests: number;
+}
+
+/**
+ * For controllers, in probe: how many channels and request lines the node declares, by the present names of the
+ * properties or by the old ones with a `#`; 0 where it does not say.
+ * @linux of:dma-channels, of:dma-requests
+ */
+export function ofDmaReadCounts(node: OfNode): OfDmaCounts {
+  const read = (name: string): number => ofPropertyReadU32(node, name) ?? ofPropertyReadU32(node, `#${name}`) ?? 0;
+  return { channels: read('dma-channels'), requests: read('dma-requests') };
 }
 
 /** What `ofDmaSimpleXlate` is registered with. @linux struct of_dma_filter_info */
@@ -133,7 +150,7 @@ function findController(kernel: Kernel, np: OfNode): OfDma | null {
 /**
  * The channel that a node calls `name`. -ENODEV when the node does not name it, -EPROBE_DEFER when its controller is not
  * registered yet. Sleeps.
- * @linux of_dma_request_slave_channel
+ * @linux of_dma_request_slave_channel, of:dmas, of:dma-names, of:#dma-cells
  */
 export async function ofDmaRequestSlaveChannel(kernel: Kernel, np: OfNode, name: string): Promise<DmaChan | Errno> {
   if (!np.properties.has('dmas')) return ENODEV;
