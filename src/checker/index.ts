@@ -1,5 +1,7 @@
 /** The checker: rules of the DMA API, held against what drivers and devices do. */
 export { attachChecker, type Checked, type Checker, type CheckerOptions } from './checker.ts';
+export { attachEventStream, type EventSink, type EventSource } from './event-source.ts';
+export * from './events.ts';
 export {
   type Finding,
   type FindingOf,
