@@ -14,7 +14,7 @@ import {
   gfpflagsAllowBlocking,
 } from '../kernel/gfp.ts';
 import { FrameKind, type Mem } from '../kernel/index.ts';
-import { allocPages, type Page, PageHighMem, pageAddress, pageToPhys, physToPage } from '../kernel/page-alloc.ts';
+import { allocPages, type Page, PageHighMem, pageToPhys, physToPage } from '../kernel/page-alloc.ts';
 import { allocSources, freeContiguousOrPages } from './alloc-sources.ts';
 import { DMA_ATTR_NO_KERNEL_MAPPING, DMA_ATTR_NO_WARN } from './attrs.ts';
 import { ioTlbMemOf } from './bounce.ts';
@@ -101,10 +101,11 @@ export function cpuPointer(dev: Device, page: Page, size: number, bytes: number)
     return frames.mem(index, size);
   }
   archDmaPrepCoherent(kernel, phys, bytes);
-  if (!dev.dmaCoherent) archDmaSetUncached(kernel, phys, bytes);
-  // The uncached alias is not the linear map: it cannot be mapped again.
+  // The uncached alias is not the linear map: it cannot be mapped again. Zeroed before it is uncached, since the stores of
+  // the CPU may be pending from then on.
   const whole = frames.uncachedMem(index, bytes);
   whole.bytes.fill(0);
+  if (!dev.dmaCoherent) archDmaSetUncached(kernel, phys, bytes);
   return size === bytes ? whole : frames.uncachedMem(index, size);
 }
 
@@ -142,8 +143,6 @@ export function dmaDirectFreePages(
   _dir: DmaDataDirection,
 ): void {
   if (ioTlbMemOf(dev).backend?.freePages(dev, page, size) === true) return;
-  const mem = pageAddress(dev.kernel, page);
-  if (mem !== null) mem.freed = true;
   freeContiguousOrPages(dev, page, size);
 }
 

@@ -4,7 +4,7 @@ import type { Device } from '../kernel/device.ts';
 import type { DmaDataDirection } from '../kernel/dma-direction.ts';
 import { __GFP_COMP, __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_ZERO, type Gfp } from '../kernel/gfp.ts';
 import type { Mem } from '../kernel/index.ts';
-import { type Page, pageAddress, pageToPhys, virtToPage } from '../kernel/page-alloc.ts';
+import { type Page, pageToPhys, virtToPage } from '../kernel/page-alloc.ts';
 import { allocContiguousOrPages, freeContiguousOrPages } from './alloc-sources.ts';
 import { DMA_ATTR_SKIP_CPU_SYNC } from './attrs.ts';
 import { mappingObserver, NO_PHYS } from './observer.ts';
@@ -55,6 +55,7 @@ export function dmaAllocNoncoherent(dev: Device, size: number, dir: DmaDataDirec
 /** @linux dma_free_noncoherent */
 export function dmaFreeNoncoherent(dev: Device, size: number, mem: Mem, handle: DmaAddr, dir: DmaDataDirection): void {
   dmaFreePages(dev, size, virtToPage(mem), handle, dir);
+  mem.freed = true;
 }
 
 /** `allocPages` for back ends that have `mapPage`: pages from anywhere, mapped. @linux dma_common_alloc_pages */
@@ -86,7 +87,5 @@ export function dmaCommonFreePages(
   dir: DmaDataDirection,
 ): void {
   ops.unmapPage?.(dev, handle, size, dir, DMA_ATTR_SKIP_CPU_SYNC);
-  const mem = pageAddress(dev.kernel, page);
-  if (mem !== null) mem.freed = true;
   freeContiguousOrPages(dev, page, size);
 }
