@@ -19,8 +19,12 @@ export interface Pl330Timing {
   readonly wakeNs: number;
   /** A DMALD that waits this long for the MFIFO while nobody can free it is a lock-up: 1024 cycles. */
   readonly watchdogNs: number;
-  /** What a thread does in one turn at most: bytes read plus bytes written, and instructions. */
+  /**
+   * What a thread does in one turn at most: bytes read plus bytes written when it is the only one that runs, and when it
+   * shares the bus with others; and instructions.
+   */
   readonly sliceBytes: number;
+  readonly sharedSliceBytes: number;
   readonly sliceInstructions: number;
 }
 
@@ -34,6 +38,7 @@ export const DEFAULT_TIMING: Pl330Timing = {
   wakeNs: 40,
   watchdogNs: 5120,
   sliceBytes: 8192,
+  sharedSliceBytes: 2048,
   sliceInstructions: 256,
 };
 

@@ -37,8 +37,8 @@ export class CopyLoops {
   }
 
   /**
-   * Take up to `iterations` iterations of the loop from `start` to the DMALPEND where the thread stands, and about
-   * `budgetBytes` bytes. Returns how many were begun: all whole, unless `fault` is set. 0 when the loop is of another
+   * Take up to `iterations` iterations of the loop from `start` to the DMALPEND where the thread stands, with up to
+   * `budgetBytes` bytes read plus bytes written. Returns how many were begun: all whole, unless `fault` is set. 0 when the loop is of another
    * kind, or when its next iteration is better taken alone.
    */
   run(thread: Thread, start: number, iterations: number, budgetBytes: number): number {
@@ -49,8 +49,9 @@ export class CopyLoops {
     if (thread.dar % thread.dstSize !== 0) return 0;
     if (thread.loopKind === LoopKind.COPY && !this.#copies(thread, burst)) return 0;
     const body = burst * thread.loopBursts;
-    let room = Math.min(budgetBytes, ADDRESS_SPACE - thread.dar);
-    if (thread.loopKind === LoopKind.COPY) {
+    const isCopy = thread.loopKind === LoopKind.COPY;
+    let room = Math.min(isCopy ? budgetBytes / 2 : budgetBytes, ADDRESS_SPACE - thread.dar);
+    if (isCopy) {
       room = Math.min(room, ADDRESS_SPACE - thread.sar);
       if (thread.dar > thread.sar) room = Math.min(room, thread.dar - thread.sar);
     }

@@ -119,20 +119,28 @@ export class Engine implements Control {
       const thread = this.#threads[index]!;
       if (!thread.runnable) continue;
       this.#last = index;
+      const { sliceBytes, sharedSliceBytes } = this.#timing;
+      this.#executor.sliceBytes = this.#othersRun(thread) ? sharedSliceBytes : sliceBytes;
       this.#busyUntilNs = this.#host.now() + Math.max(1, this.#run(thread));
       // Others may be runnable as well; when none is, the next turn finds nobody, and the engine rests.
       this.wake(0);
       return;
     }
   }
+  #othersRun(thread: Thread): boolean {
+    for (const other of this.#threads) if (other !== thread && other.runnable) return true;
+    return false;
+  }
   /** One turn of one thread. Returns how long its work takes. */
   #run(thread: Thread): number {
-    const { sliceBytes, sliceInstructions, beatNs, fetchNs, instructionNs } = this.#timing;
+    const { sliceInstructions, beatNs, fetchNs, instructionNs } = this.#timing;
     const fillsBefore = this.#cache.fills;
     const path = this.#path;
     path.bytes = 0;
     path.beats = 0;
-    this.#executor.joined = 0;
+    const executor = this.#executor;
+    const { sliceBytes } = executor;
+    executor.joined = 0;
     let instructions = 0;
     for (; thread.runnable && path.bytes < sliceBytes && instructions < sliceInstructions; instructions++) {
       const opcode = this.#cache.byte(thread.pc);
@@ -140,7 +148,7 @@ export class Engine implements Control {
       this.#step(thread, opcode);
     }
     const fills = this.#cache.fills - fillsBefore;
-    return path.beats * beatNs + (instructions + this.#executor.joined) * instructionNs + fills * fetchNs;
+    return path.beats * beatNs + (instructions + executor.joined) * instructionNs + fills * fetchNs;
   }
   #step(thread: Thread, opcode: number): void {
     const fault = this.#tryStep(thread, opcode);

@@ -48,6 +48,8 @@ export class Executor {
   jump = -1;
   /** The thread stays at the last instruction. */
   stay = false;
+  /** Bytes read plus bytes written that the present turn may still come to. */
+  sliceBytes = 0;
   /** Instructions that joined loop iterations stood for, for the engine to charge. */
   joined = 0;
 
@@ -192,7 +194,7 @@ export class Executor {
     const start = (thread.pc - this.#operand(thread, 1)) >>> 0;
     let begun = 0;
     if ((opcode & 1) === 0) {
-      begun = this.#loops.run(thread, start, left, this.#timing.sliceBytes - this.#path.bytes);
+      begun = this.#loops.run(thread, start, left, this.sliceBytes - this.#path.bytes);
     }
     if (isCounted && isLc1) thread.lc1 -= Math.max(begun, 1);
     else if (isCounted) thread.lc0 -= Math.max(begun, 1);
