@@ -37,6 +37,8 @@ export class Context {
   readonly #kernel: Kernel;
   #task: Task | null = null;
   readonly #parked = new Map<Task, Parked>();
+  /** The current wait was reported as one in atomic context. */
+  #reported = false;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -60,7 +62,7 @@ export class Context {
   }
   /** The running task, or null when all wait; in an interrupt: the interrupted one. @linux current */
   get current(): Task | null {
-    return this.#kernel.machine.scheduler.current;
+    return this.#task;
   }
   /** For messages: who runs now, e.g. `hardirq context, irq 41 'pl330'`. */
   describe(): string {
@@ -144,7 +146,7 @@ export class Context {
   /** @internal Begin a wait of the current task, after the checks of `schedule`. @linux schedule */
   wait<T>(waitsFor: () => string, hasTimeout = false): Wait<T> {
     const kernel = this.#kernel;
-    if (this.preemptCount !== 0 && kernel.dead === null) this.#reportScheduling();
+    if (this.preemptCount !== 0 && kernel.dead === null) this.#reportScheduling(this.#task);
     if (!this.inTask) {
       panic(kernel, `Attempted to sleep in interrupt: ${this.describe()}`);
       return neverWoken();
@@ -154,8 +156,9 @@ export class Context {
     return kernel.machine.scheduler.wait<T>(waitsFor, hasTimeout);
   }
 
-  #reportScheduling(): void {
-    const name = this.current?.name ?? 'swapper/0';
+  #reportScheduling(task: Task | null): void {
+    this.#reported = true;
+    const name = task?.name ?? 'swapper/0';
     const message = `BUG: scheduling while atomic: ${name}/${hex8(this.preemptCount)}`;
     splat(this.#kernel, 'scheduling-while-atomic', message, this.heldLines());
   }
@@ -184,9 +187,12 @@ export class Context {
         const message = `note: ${task.name} exited with preempt_count ${this.preemptCount}`;
         splat(this.#kernel, 'context-imbalance', message, this.heldLines());
       } else {
+        // It waits by other means than the kernel's: for another task, or for the host.
+        if (!this.#reported) this.#reportScheduling(task);
         this.#parked.set(task, { preemptCount: this.preemptCount, held: this.held.slice() });
       }
     }
+    this.#reported = false;
     this.preemptCount = 0;
     this.held.length = 0;
     this.setIrqsDisabled(false);

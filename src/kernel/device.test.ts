@@ -246,6 +246,30 @@ test('a probe that throws has failed, with a clear report; a kernel bug in it en
   await assert.rejects(run, KernelBug);
 });
 
+test('a remove that throws is reported, and the resources are released all the same', async () => {
+  const { kernel, splats } = rig();
+  let released = 0;
+  await kernel.run(async () => {
+    const dev = new PlatformDevice(kernel, 'dev');
+    await deviceAdd(dev);
+    const driver: DeviceDriver = {
+      name: 'dev',
+      probe: (dev) => {
+        devmAddAction(dev, () => void released++);
+        return OK;
+      },
+      remove: () => {
+        throw new Error('busy');
+      },
+    };
+    await driverRegister(kernel, driver);
+    await deviceDel(dev);
+    assert.equal(dev.driver, null);
+  });
+  assert.equal(released, 1);
+  assert.deepEqual(splats(), ['dev dev: remove threw Error: busy']);
+});
+
 test('a managed action can be run early; one that throws does not keep the others', async () => {
   const { kernel, splats } = rig();
   const order: string[] = [];

@@ -95,14 +95,18 @@ export class DriverCore {
       if (!(error < 0)) return OK;
     } catch (thrown) {
       await this.#release(dev, driver);
-      if (this.kernel.dead !== null || thrown instanceof KernelBug || thrown instanceof DeadlockError) throw thrown;
-      const message = `${driver.name} ${dev.name}: probe threw ${describeError(thrown)}`;
-      const stack = thrown instanceof Error ? (thrown.stack ?? '').split('\n').slice(1, 4) : [];
-      splat(this.kernel, 'oops', message, stack);
+      this.#reportThrown(dev, driver, 'probe', thrown);
       return EFAULT;
     }
     await this.#release(dev, driver);
     return error;
+  }
+
+  /** A driver's function threw: the device goes without. What ends the run is thrown on. */
+  #reportThrown(dev: Device, driver: DeviceDriver, what: string, thrown: unknown): void {
+    if (this.kernel.dead !== null || thrown instanceof KernelBug || thrown instanceof DeadlockError) throw thrown;
+    const stack = thrown instanceof Error ? (thrown.stack ?? '').split('\n').slice(1, 4) : [];
+    splat(this.kernel, 'oops', `${driver.name} ${dev.name}: ${what} threw ${describeError(thrown)}`, stack);
   }
 
   /** What is common to a failed probe and an unbinding. */
@@ -122,7 +126,11 @@ export class DriverCore {
     try {
       const driver = dev.driver;
       if (driver === null) return;
-      await driver.remove?.(dev);
+      try {
+        await driver.remove?.(dev);
+      } catch (thrown) {
+        this.#reportThrown(dev, driver, 'remove', thrown);
+      }
       await this.#release(dev, driver);
     } finally {
       mutexUnlock(dev.lock);

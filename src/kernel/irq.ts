@@ -136,7 +136,7 @@ export class IrqCore {
     return result;
   }
 
-  /** Count; a line that nobody handles would take the CPU for ever. @linux note_interrupt */
+  /** Count; a line that nobody handles would take the CPU for ever. */
   #note(desc: IrqDesc, handled: boolean): void {
     if (!handled) {
       const now = this.#kernel.machine.now();

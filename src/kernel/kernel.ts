@@ -75,6 +75,8 @@ export class Kernel {
   readonly hungTaskHints: (() => string[])[] = [];
   /** Told what the kernel does; null costs nothing. */
   observer: KernelObserver | null = null;
+  /** Note where in the source each spin lock is taken, to say so in reports. Costs a stack trace a lock. */
+  debugLocks = false;
   /** Typed by src/mapping. */
   mappingObserver: unknown = null;
   /** Typed by src/dmaengine. */

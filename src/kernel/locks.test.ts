@@ -43,7 +43,7 @@ function lockingRig() {
 
 test('spin_lock without irqsave deadlocks when the interrupt hits inside, and says who holds it where', async () => {
   const { kernel, regs, lock, request, splats } = lockingRig();
-  kernel.observer = {};
+  kernel.debugLocks = true;
   const run = kernel.run(() => {
     request();
     spinLock(lock);
@@ -243,6 +243,18 @@ test('unbalanced unlocking and enabling is reported, asserting an unlocked lock 
     'WARNING: preempt_enable without preempt_disable',
     'WARNING: local_bh_enable without local_bh_disable',
   ]);
+});
+
+test('joining a task with a lock held is found, although no kernel function waits', async () => {
+  const { kernel, splats } = rig();
+  await kernel.run(async () => {
+    const lock = new SpinLock(kernel, 'l');
+    const task = kernel.machine.scheduler.spawn('other', () => {});
+    spinLock(lock);
+    await kernel.machine.scheduler.join(task);
+    spinUnlock(lock);
+  });
+  assert.deepEqual(splats(), ['BUG: scheduling while atomic: main/0x00000001']);
 });
 
 test('a task that ends with a lock held is noted', async () => {

@@ -35,7 +35,7 @@ export class SpinLock {
     this.name = name;
   }
 
-  /** Who holds it, and where it was taken (known when the kernel has an observer): `held by task 'main' at a.ts:12`. */
+  /** Who holds it, and where it was taken (known with `Kernel.debugLocks`): `held by task 'main' at a.ts:12`. */
   holder(): string {
     if (!this.locked) return 'not held';
     const place = this.#place === '' ? '' : ` at ${this.#place}`;
@@ -56,7 +56,7 @@ export class SpinLock {
     this.#task = context.current;
     this.#serving = serving.length === 0 ? null : (serving[serving.length - 1] as string);
     context.held.push(this);
-    if (this.kernel.observer !== null) this.#place = callerPlace();
+    if (this.kernel.debugLocks) this.#place = callerPlace();
     this.#recordUsage(context);
   }
   /** @internal */

@@ -18,17 +18,17 @@ import {
   readNumber,
 } from './of.ts';
 
-/** No address. @linux OF_BAD_ADDR */
+/** No address. */
 const BAD = -1;
 const MAX_ADDR_CELLS = 4;
 /** The bits of a PCI address's first cell that tell memory, I/O and configuration space apart. */
 const PCI_SPACE = 0x0300_0000;
 
-/** The `#address-cells` for the children of `node`, its ancestors' when it says nothing. @linux of_bus_n_addr_cells */
+/** The `#address-cells` for the children of `node`, its ancestors' when it says nothing. */
 function addressCellsBelow(node: OfNode): number {
   return inherited(node, '#address-cells');
 }
-/** @linux of_bus_n_size_cells */
+/** */
 function sizeCellsBelow(node: OfNode): number {
   return inherited(node, '#size-cells');
 }
@@ -91,7 +91,7 @@ function translateOne(bus: OfNode, above: OfNode, property: string, address: Bus
   return false;
 }
 
-/** Carry an address of the bus `bus` up to the root: the CPU's address, or BAD. @linux __of_translate_address */
+/** Carry an address of the bus `bus` up to the root: the CPU's address, or BAD. */
 function translateUp(bus: OfNode, address: BusAddress, property: string): number {
   if (!countsAreSane(addressCellsBelow(bus), sizeCellsBelow(bus))) return BAD;
   let node = bus;
@@ -133,7 +133,7 @@ export function ofTranslateAddress(node: OfNode, index = 0): PhysAddr | null {
   return ofAddressToResource(node, index)?.start ?? null;
 }
 
-/** The bus through which a node's DMA goes: `interconnects` named `dma-mem`, or its parent. @linux __of_get_dma_parent */
+/** The bus through which a node's DMA goes: `interconnects` named `dma-mem`, or its parent. */
 function dmaParent(node: OfNode): OfNode | null {
   const index = ofPropertyMatchString(node, 'interconnect-names', 'dma-mem');
   if (index < 0) return node.parent;

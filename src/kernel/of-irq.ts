@@ -46,7 +46,7 @@ function usualXlate(controller: OfNode): IrqXlate {
   return bcm.some((compatible) => ofDeviceIsCompatible(controller, compatible)) ? bcm2835Xlate : firstCellXlate;
 }
 
-/** The node that `node` interrupts: its `interrupt-parent`, an ancestor's, or the next ancestor that is one. @linux of_irq_find_parent */
+/** The node that `node` interrupts: its `interrupt-parent`, an ancestor's, or the next ancestor that is one. */
 function interruptParent(node: OfNode): OfNode | null {
   let child: OfNode = node;
   for (let depth = 0; depth < MAX_TREE_DEPTH; depth++) {
@@ -71,7 +71,7 @@ export function ofIrqParseOne(node: OfNode, index: number): OfPhandleArgs | null
   return args.length === count ? followMap(node, { node: controller, args }) : null;
 }
 
-/** Through the `interrupt-map` of a bus that is no controller itself. @linux of_irq_parse_raw */
+/** Through the `interrupt-map` of a bus that is no controller itself. */
 function followMap(device: OfNode, from: OfPhandleArgs): OfPhandleArgs | null {
   let { node, args } = from;
   let unit = unitAddress(device, node);

@@ -13,21 +13,26 @@ export class DeadlockError extends Error {
   override name = 'DeadlockError';
 }
 
-const HERE = withoutScheme(import.meta.url.slice(0, import.meta.url.lastIndexOf('/') + 1));
+/** The folders of code that drivers stand on: a report is about who called it. */
+const BELOW_DRIVERS = /^(?:base|machine|kernel|mapping|iommu|dmaengine|dmabuf)\//;
+const FRAME = /\(?((?:file:\/\/|\/|[A-Za-z]:\\)[^()]*):(\d+):\d+\)?$/;
 
-function withoutScheme(url: string): string {
-  return url.replace(/^file:\/\//, '');
+function framesOfStack(): string[] {
+  return new Error().stack?.split('\n').slice(1) ?? [];
 }
+function pathOf(frame: string): string | null {
+  return FRAME.exec(frame)?.[1]?.replace(/^file:\/\//, '') ?? null;
+}
+/** The folder of the sources, with a slash at its end, as stack traces show it; '' where they do not. */
+const ROOT = /^(.*\/)kernel\/[^/]*$/.exec(pathOf(framesOfStack()[0] ?? '') ?? '')?.[1] ?? '';
 
-/** Where in the source outside this folder the running code is: `path:line`, or '' where the engine does not say. */
+/** Where in a driver's source, or a test's, the running code is: `path:line`, or '' where the engine does not say. */
 export function callerPlace(): string {
-  const stack = new Error().stack;
-  if (stack === undefined) return '';
-  for (const line of stack.split('\n').slice(1)) {
-    const place = /\(?((?:file:\/\/|\/|[A-Za-z]:\\)[^()]*:\d+):\d+\)?$/.exec(line)?.[1];
-    if (place === undefined) continue;
-    const path = withoutScheme(place);
-    if (!path.startsWith(HERE) || /\.test\.ts:\d+$/.test(path)) return path;
+  for (const frame of framesOfStack()) {
+    const path = pathOf(frame);
+    if (path === null) continue;
+    const below = ROOT !== '' && path.startsWith(ROOT) && BELOW_DRIVERS.test(path.slice(ROOT.length));
+    if (!below || /\.test\.ts$/.test(path)) return `${path}:${FRAME.exec(frame)?.[2]}`;
   }
   return '';
 }

@@ -95,7 +95,7 @@ export function devmPlatformIoremapResource(dev: Device, index: number): IoMem |
   return devmIoremapResource(dev, resource);
 }
 
-/** Buses whose children are devices of their own. @linux of_default_bus_match_table */
+/** Buses whose children are devices of their own. */
 const BUSES = ['simple-bus', 'simple-mfd', 'isa', 'arm,amba-bus'];
 
 /** The name the kernel gives a device of the tree: `7e007000.dma-controller`, or the path's names. @linux of_device_make_bus_id */

@@ -12,7 +12,7 @@ export const TIMER_SOFTIRQ = 1;
 export const TASKLET_SOFTIRQ = 2;
 const VECTORS = 3;
 
-/** How often, and how long, pending softirqs are served again at once. @linux MAX_SOFTIRQ_RESTART, MAX_SOFTIRQ_TIME */
+/** How often, and how long, pending softirqs are served again at once. */
 const MAX_RESTART = 10;
 const MAX_TIME_NS = 2e6;
 
