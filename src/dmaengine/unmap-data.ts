@@ -49,7 +49,16 @@ class UnmapPool {
 
 const key = {};
 const makePools = (): UnmapPool[] => SIZES.map((size) => new UnmapPool(size));
-const poolsOf = (kernel: Kernel): UnmapPool[] => kernel.subsystem(key, makePools);
+let lastKernel: Kernel | null = null;
+let lastPools: UnmapPool[] = [];
+/** Remembers whose it gave last: this is called for every transfer, and there is one kernel as a rule. */
+function poolsOf(kernel: Kernel): UnmapPool[] {
+  if (kernel !== lastKernel) {
+    lastKernel = kernel;
+    lastPools = kernel.subsystem(key, makePools);
+  }
+  return lastPools;
+}
 
 /**
  * Unmap data with room for `nr` addresses, at most 256 (more is a KernelBug), held once. Null is never returned here, as
