@@ -3,7 +3,7 @@
  * transfer, starts a channel thread on it, and hears of its end by an event. Beyond that driver, an abort becomes the
  * result of its transfer.
  */
-import { type DmaAddr, dmaBitMask, EINVAL, ENOMEM, type Errno, isErr, List, OK } from '../base/index.ts';
+import { type DmaAddr, dmaBitMask, EINVAL, ENOMEM, type Errno, isErr, isPowerOf2, List, OK } from '../base/index.ts';
 import {
   type Cookie,
   DMA_COMPLETE,
@@ -187,7 +187,12 @@ class Pl330Device extends DmaDevice {
     }
     return this.pool.get(direction, cyclic);
   }
+  /** Whole units only, of a width that the bus has. */
   #appendSlave(desc: Pl330Desc, fifo: DmaAddr, addr: number, bytes: number): boolean {
+    if (!isPowerOf2(desc.width) || desc.width > this.dmac.config.widthBytes) {
+      devErr(this.dev, `the peripheral's register cannot be ${desc.width} bytes wide`);
+      return false;
+    }
     if (bytes === 0 || bytes % desc.width !== 0) {
       devErr(this.dev, `${bytes} bytes are no multiple of the peripheral's ${desc.width}`);
       return false;
@@ -197,7 +202,7 @@ class Pl330Device extends DmaDevice {
     return true;
   }
   #finishSlave(c: Pl330Chan, desc: Pl330Desc, fits: boolean, flags: number): Prepared {
-    if (fits && desc.segments > 0 && desc.width <= this.dmac.config.widthBytes) return vchanTxPrep(c, desc, flags);
+    if (fits && desc.segments > 0) return vchanTxPrep(c, desc, flags);
     this.pool.put(desc);
     return null;
   }

@@ -3,8 +3,7 @@ import { type BusMaster, BusStatus } from '../machine/index.ts';
 /**
  * The instruction cache, which all threads share: `lines` lines of `lineBytes` bytes, direct-mapped. It is filled by
  * whole lines, and does not watch memory: a program that changes while it runs is seen when its line is fetched again.
- * DMAGO, DMAEND, and DMAWFE with `invalid`, drop every line; so a program that is written before DMAGO always runs as
- * written.
+ * DMAGO, and DMAWFE with `invalid`, drop every line; so a program that is written before DMAGO always runs as written.
  */
 export class InstructionCache {
   readonly #bus: BusMaster;

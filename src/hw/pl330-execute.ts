@@ -165,6 +165,7 @@ export class Executor {
     else return FTR.OPERAND_INVALID.mask;
     return 0;
   }
+  /** The TRM reserves beats wider than the bus, and swap sizes above 128 bits; here they are invalid operands. */
   #movCcr(thread: Thread, value: number): number {
     const widest = Math.log2(this.#control.widthBytes);
     if (CCR.SRC_BURST_SIZE.get(value) > widest || CCR.DST_BURST_SIZE.get(value) > widest)

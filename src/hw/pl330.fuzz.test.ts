@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Prng } from '../base/index.ts';
-import { Signal } from '../machine/index.ts';
-import { Dmac, KILL } from './pl330-rig.cases.ts';
+import { Prng, physAddr } from '../base/index.ts';
+import { Signal, SimMachine } from '../machine/index.ts';
+import { Pl330Model } from './pl330.ts';
+import { BASE, Dmac, KILL } from './pl330-rig.cases.ts';
 
 const SEEDS = 10_000;
 /** Every bit that FTR has. */
@@ -13,7 +14,7 @@ const OPCODES = [
 ];
 
 /** Random bytes; or random instructions, whose operands are mostly sensible so that they get somewhere. */
-function randomProgram(prng: Prng, into: Uint8Array): void {
+function randomProgram(prng: Prng, into: Uint8Array, address: (prng: Prng) => number): void {
   prng.fill(into);
   if (prng.chance(1, 3)) return;
   for (let at = 0; at + 6 <= into.length; ) {
@@ -22,8 +23,7 @@ function randomProgram(prng: Prng, into: Uint8Array): void {
     into[at++] = opcode;
     if (opcode === 0xbc) {
       const rd = prng.below(3);
-      const value =
-        rd === 1 ? prng.u32() & 0x7fff_ffff & ~0x1_0008 : prng.chance(1, 8) ? prng.u32() : prng.below(0x8000);
+      const value = rd === 1 ? prng.u32() & 0x7fff_ffff & ~0x1_0008 : prng.chance(1, 8) ? prng.u32() : address(prng);
       into.set([rd, value, value >>> 8, value >>> 16, value >>> 24], at);
       at += 5;
     } else if (opcode >= 0x54) at += 2;
@@ -36,6 +36,8 @@ function randomProgram(prng: Prng, into: Uint8Array): void {
   }
 }
 
+const inMemory = (prng: Prng): number => prng.below(0x8000);
+
 test(`${SEEDS} random programs run, wait or fault, and can be killed`, () => {
   const seen = new Map<string, number>();
   for (let seed = 1; seed <= SEEDS; seed++) {
@@ -46,7 +48,7 @@ test(`${SEEDS} random programs run, wait or fault, and can be killed`, () => {
       prng.fill(dmac.memory.subarray(0, 0x100));
       const channels = 1 + prng.below(3);
       for (let channel = 0; channel < channels; channel++) {
-        randomProgram(prng, dmac.memory.subarray(0x1000 * (channel + 1), 0x1000 * (channel + 1) + 96));
+        randomProgram(prng, dmac.memory.subarray(0x1000 * (channel + 1), 0x1000 * (channel + 1) + 96), inMemory);
         dmac.start(channel, 0x1000 * (channel + 1), prng.chance(1, 4));
       }
       dmac.rig.run(20_000);
@@ -92,5 +94,42 @@ test(`${SEEDS} random programs run, wait or fault, and can be killed`, () => {
       (seen.get(outcome) ?? 0) > 0,
       `no program ended as state and fault ${outcome}; there were ${[...seen.keys()].sort().join(', ')}`,
     );
+  }
+});
+
+test('random programs that reach registers as well, their own controller among them, never break the machine', () => {
+  const inMemoryOrRegisters = (prng: Prng): number =>
+    prng.chance(1, 2) ? 0x1000 + prng.below(0x8000) : BASE + 4 * prng.below(0x400);
+  for (let seed = 1; seed <= 1000; seed++) {
+    const prng = new Prng(seed);
+    const machine = new SimMachine({
+      name: 'fuzz',
+      coherent: seed % 2 === 0,
+      cacheLineBytes: 32,
+      seed,
+      ram: [{ base: 0x1000, sizeBytes: 0xf000 }],
+    });
+    new Pl330Model(machine, { base: physAddr(BASE), master: { name: 'dmac' }, irqLines: [46], abortIrqLine: 45 });
+    const write = (offset: number, value: number): void => machine.write32(physAddr(BASE + offset), value);
+    for (let channel = 0; channel < 2; channel++) {
+      const at = 0x4000 + 0x1000 * channel;
+      randomProgram(prng, machine.ram[0]!.memory.subarray(at - 0x1000, at - 0x1000 + 96), inMemoryOrRegisters);
+      write(0xd08, 0x00a0_0000 | (channel << 24));
+      write(0xd0c, at);
+      write(0xd04, 0);
+      machine.delay(1000);
+    }
+    machine.delay(40_000);
+    // What runs may start others: the second round finds none any more.
+    for (let round = 0; round < 2; round++) {
+      for (let channel = 0; channel < 8; channel++) {
+        write(0xd08, 0x0001_0001 | (channel << 8));
+        write(0xd04, 0);
+        machine.delay(1000);
+      }
+    }
+    for (let channel = 0; channel < 8; channel++) {
+      assert.equal(machine.read32(physAddr(BASE + 0x100 + 8 * channel)) & 15, 0, `seed ${seed}, channel ${channel}`);
+    }
   }
 });
