@@ -5,12 +5,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DmaAddr } from '../base/addr.ts';
-import { OK } from '../base/errno.ts';
+import { isErr, OK } from '../base/errno.ts';
 import { Prng } from '../base/prng.ts';
 import { complete, DMA_FROM_DEVICE, DMA_TO_DEVICE, KernelPanic, msleep, waitForCompletion } from '../kernel/index.ts';
 import { dmaMapSg, dmaUnmapSg, sgAlloc, sgAt, sgInitTable, sgSetBuf } from '../mapping/index.ts';
 import {
   alignedTo,
+  Bench,
   brokenCopy,
   type ControllerRig,
   copyAndCheck,
@@ -38,6 +39,7 @@ import {
   DMA_TRANS_NOERROR,
   DmaTxState,
   dmaAsyncIssuePending,
+  dmaCapMask,
   dmaDevices,
   dmaenginePause,
   dmaenginePrepDmaCyclic,
@@ -50,6 +52,8 @@ import {
   dmaengineTerminateSync,
   dmaengineTxStatus,
   dmaHasCap,
+  dmaReleaseChannel,
+  dmaRequestChanByMask,
 } from './index.ts';
 
 export type { ControllerRig, PeripheralRig } from './controller-bench.cases.ts';
@@ -284,7 +288,28 @@ const cases = {
       assert.deepEqual(dst.bytes, src.bytes);
     }),
 
-  'a channel may be released while it is busy, and taken again': async (rig: ControllerRig) => {
+  'released while busy, without terminate: the hardware is stopped, nothing calls back': async (rig: ControllerRig) => {
+    let called = 0;
+    await rig.kernel.run(async () => {
+      const chan = await dmaRequestChanByMask(rig.kernel, dmaCapMask(DMA_MEMCPY));
+      assert.ok(!isErr(chan));
+      const bench = new Bench(rig, chan);
+      const { cookie, len, dst } = longCopy(bench, () => called++);
+      longCopy(bench, () => called++);
+      dmaAsyncIssuePending(chan);
+      await untilBegun(bench, cookie, len);
+      await dmaReleaseChannel(chan);
+      bench.unmapAll();
+      const after = Uint8Array.from(dst.bytes);
+      await msleep(rig.kernel, 100);
+      assert.deepEqual(dst.bytes, after, 'the buffer changed after the channel was released');
+      bench.freeAll();
+    });
+    assert.equal(called, 0);
+    await onChannel(rig, (bench) => copyAndCheck(bench, 1000, 0, 0));
+  },
+
+  'a channel may be terminated, released and taken again': async (rig: ControllerRig) => {
     let called = 0;
     await onChannel(rig, async (bench) => {
       const { cookie, len } = longCopy(bench, () => called++);

@@ -102,6 +102,8 @@ class Bcm2835DmaDevice extends DmaDevice {
   }
   override deviceFreeChanResources(chan: DmaChan): void {
     const c = chan as Bcm2835Chan;
+    // Linux's driver relies on clients to terminate first: one that forgets has its memory written after it was freed.
+    this.deviceTerminateAll(c);
     vchanFreeChanResources(c);
     freeIrq(this.kernel, c.irq, c);
     c.freePool();
