@@ -249,7 +249,7 @@ export class Pl330Chan extends VirtDmaChan {
 
   // Residue; the lock is held
 
-  /** Bytes of the running program that are transferred already. @linux pl330_get_current_xferred_count */
+  /** Bytes of the running program that are transferred already. Linux: pl330_get_current_xferred_count. */
   #transferred(thread: Pl330Thread): number {
     if (!this.#running) return 0;
     const { piece } = thread.requests[this.#head]!;
@@ -287,7 +287,7 @@ export class Pl330Chan extends VirtDmaChan {
   }
 }
 
-/** From the peripheral's point of view: it reads what goes to it. @linux pl330_dma_slave_map_dir */
+/** From the peripheral's point of view: it reads what goes to it. Linux: pl330_dma_slave_map_dir. */
 function fifoMapDir(dir: DmaTransferDirection): DmaDataDirection {
   if (dir === DMA_MEM_TO_DEV) return DMA_FROM_DEVICE;
   return dir === DMA_DEV_TO_DEV ? DMA_BIDIRECTIONAL : DMA_TO_DEVICE;

@@ -205,7 +205,7 @@ export class Pl330Dmac {
     return false;
   }
 
-  /** The debug instruction interface takes one instruction at a time (TRM 2.4). @linux _execute_DBGINSN */
+  /** The debug instruction interface takes one instruction at a time (TRM 2.4). Linux: _execute_DBGINSN. */
   #executeDebug(dbginst0: number, dbginst1: number): void {
     if (!this.#waitForDebug()) return;
     writel(dbginst0, this.io, DBGINST0.offset);

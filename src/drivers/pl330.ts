@@ -85,7 +85,7 @@ import { MAX_BURST } from './pl330-program.ts';
 import { Pl330Dmac, readDmacConfig } from './pl330-thread.ts';
 
 const { FSRD, FSRC, FTRD, INTMIS, INTCLR } = PL330;
-/** Designer and part number; the revision is above. @linux PERIPH_ID_VAL */
+/** Designer and part number; the revision is above. Linux: PERIPH_ID_VAL. */
 const PART_MASK = 0xf_ffff;
 /** What one program moves at least, with single bytes in all iterations of its loops. */
 const MAX_SEGMENT_BYTES = 1_900_800;
@@ -251,7 +251,7 @@ class Pl330Device extends DmaDevice {
     return vchanSynchronize(chan as Pl330Chan);
   }
 
-  /** All interrupts of the controller come here: abort, and events. @linux pl330_irq_handler, pl330_update */
+  /** All interrupts of the controller come here: abort, and events. Linux: pl330_irq_handler, pl330_update. */
   readonly interrupt = (): IrqReturn => {
     const { io } = this.dmac;
     let handled = false;
@@ -331,7 +331,7 @@ function start(dev: PlatformDevice, device: Pl330Device): Errno {
   return OK;
 }
 
-/** One cell: the request line, which is the channel's number. @linux of_dma_pl330_xlate */
+/** One cell: the request line, which is the channel's number. Linux: of_dma_pl330_xlate. */
 async function xlate(spec: OfDmaSpec, ofdma: OfDma): Promise<DmaChan | Errno | null> {
   const device = ofdma.data as Pl330Device;
   const number = spec.args[0];
