@@ -1,5 +1,8 @@
 /** Drivers: of controllers, and of the clients that show and test them. */
 export { bcm2835DmaDriver } from './bcm2835-dma.ts';
+export { Dmatest, type DmatestOptions, type DmatestRun, dmatest } from './dmatest.ts';
+export { type DmatestParams, dmatestDefaults, dmatestParameterNames, parseDmatestParams } from './dmatest-params.ts';
+export type { DmatestResult, DmatestThreadResult } from './dmatest-result.ts';
 export {
   type FifoOptions,
   type FifoResult,
