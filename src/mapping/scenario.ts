@@ -129,8 +129,9 @@ class Player {
   }
   #cpuRead(step: Step): void {
     const { offset, size } = step.range();
+    const { bytes } = this.#buffer.slice(offset, size);
     const expected = step.expected();
-    if (expected !== null) compare(this.#buffer.slice(offset, size).bytes, expected);
+    if (expected !== null) compare(bytes, expected);
   }
   #map(step: Step): void {
     const { offset, size } = step.range();
