@@ -34,15 +34,22 @@ export type Finding = { [R in RuleId]: FindingOf<R> }[RuleId];
 export interface RuleInfo {
   readonly id: RuleId;
   readonly severity: Severity;
+  /** The rule in one line. */
   readonly statement: string;
-  /** Why it holds and what breaks: several paragraphs of plain text. */
+  /** What dma-debug or the kernel says when it is broken; null where they say nothing. */
+  readonly wording: string | null;
+  /** Why it holds and what breaks: paragraphs of plain text, one line each; indented lines are code. */
   readonly page: string;
 }
 
 const ids = Object.keys(registry) as RuleId[];
 function info(id: RuleId): RuleInfo {
-  const { severity, statement, page } = registry[id];
-  return { id, severity, statement, page };
+  const { severity, statement, wording, page } = registry[id];
+  return { id, severity, statement, wording, page: unwrap(page) };
+}
+/** Pages are broken into lines where they are written; who shows them breaks them anew. */
+function unwrap(page: string): string {
+  return page.replace(/([^\n])\n(?=[^\s])/g, '$1 ');
 }
 
 /** All rules, in the order of the registry. */

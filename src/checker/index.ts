@@ -25,5 +25,5 @@ export {
 export { formatPlace, type Place } from './place.ts';
 export { findingToJson, type JsonFinding, type JsonPlace } from './report/json.ts';
 export { type ReportForm, type ReportOptions, type ReportSources, renderFindings } from './report/report.ts';
-export { summaryOf } from './report/text.ts';
+export { formatRule, summaryOf } from './report/text.ts';
 export type { ByteRange, Severity } from './rule.ts';

@@ -30,7 +30,9 @@ export interface Rule<V> {
   readonly severity: Severity;
   /** The rule in one line. */
   readonly statement: string;
-  /** Why it holds, and what happens when it is broken: the page that `dmakit rules ID` prints. Lines of at most 100 characters. */
+  /** What dma-debug or the kernel says when it is broken, without values; null where they say nothing. */
+  readonly wording: string | null;
+  /** Why it holds, and what happens when it is broken: paragraphs; indented lines stay as they are. */
   readonly page: string;
   /** One line: what happened, with the values. */
   message(broken: Broken<V>): string;

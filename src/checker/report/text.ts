@@ -1,5 +1,5 @@
 /** Findings for people. */
-import { type Finding, fixOf, kernelLineOf, messageOf } from '../finding.ts';
+import { type Finding, fixOf, kernelLineOf, messageOf, type RuleInfo } from '../finding.ts';
 import { formatPlace, type Place, relativePath } from '../place.ts';
 import type { ReportOptions, ReportSources } from './report.ts';
 
@@ -71,4 +71,29 @@ export function timeText(ns: number): string {
 /** @internal The path as reports of every form show it. */
 export function shownPath(place: Place, sources: ReportSources | undefined): string {
   return relativePath(place.file, sources?.root ?? '');
+}
+
+const SEVERITY_TEXT = {
+  error: 'error: wrong on some machine that the kernel supports, with the bytes at stake',
+  portability: 'portability: works here, breaks elsewhere',
+  note: 'note: worth knowing',
+} as const;
+/** A rule's page, as `dmakit rules ID` prints it; ends in a line break. */
+export function formatRule(rule: RuleInfo, width = 80): string {
+  const parts = [rule.id, wrap(rule.statement, width), wrap(SEVERITY_TEXT[rule.severity], width)];
+  for (const line of rule.page.split(/\n+/)) parts.push(/^\s/.test(line) ? line : wrap(line, width));
+  if (rule.wording !== null) parts.push(wrap(`The kernel says: ${rule.wording}`, width));
+  // Lines of code belong together.
+  return `${parts.join('\n\n').replace(/^( {4}.*)\n\n(?= {4})/gm, '$1\n')}\n`;
+}
+function wrap(text: string, width: number): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join('\n');
 }

@@ -6,6 +6,7 @@ export const coherentRules = {
   'dma/free-size': rule<{ address: number; allocatedBytes: number; freedBytes: number }>({
     severity: 'error',
     statement: 'A coherent allocation is freed with the size it was allocated with.',
+    wording: 'device driver frees DMA memory with different size',
     page: `The allocator keeps no record of sizes: the number given to dmaFreeCoherent says how many pages, which mapping and how much address
 space are given back. Too small leaks the rest; too large frees pages of somebody else.`,
     message: ({ values: v }) =>
@@ -24,6 +25,7 @@ space are given back. Too small leaks the rest; too large frees pages of somebod
   }>({
     severity: 'error',
     statement: 'A coherent allocation is freed with the pointer and the handle that the allocation returned.',
+    wording: 'device driver frees DMA memory with different CPU address',
     page: `dmaFreeCoherent needs both: the pages are found by the CPU's pointer, the translation by the handle. With a pair that does not
 belong together one buffer's pages and another's translation are freed; with a handle that was never allocated, or was freed before,
 pages are given back that are in use.`,

@@ -19,6 +19,7 @@ export const deviceAccessRules = {
   }>({
     severity: 'error',
     statement: 'A device reads and writes only memory that is mapped or allocated for it at that moment.',
+    wording: null,
     page: `Every byte that a device touches is held against the live mappings and allocations of that device, with or without an IOMMU. An
 IOMMU works in pages: 2 KiB past a 64-byte mapping is within the page, and passes. Without an IOMMU nothing stops a device at all, and
 it overwrites memory of somebody else; with one, a fault is logged and the data is missing.
@@ -45,6 +46,7 @@ mapped; the device was given a physical address instead of the one the map call 
   'dma/device-write-to-device-mapping': rule<{ address: number; bytes: number; mapAddress: number; mapBytes: number }>({
     severity: 'error',
     statement: 'A device does not write to memory that is mapped DMA_TO_DEVICE.',
+    wording: null,
     page: `DMA_TO_DEVICE promises that the device only reads. What it writes all the same is lost on machines with bounce buffers (nothing is
 copied back), is refused by an IOMMU, and on non-coherent machines stands in memory while the CPU reads its cache: no sync or unmap
 in that direction drops the stale lines.`,
@@ -59,6 +61,7 @@ in that direction drops the stale lines.`,
     {
       severity: 'portability',
       statement: 'A device does not read memory that is mapped DMA_FROM_DEVICE.',
+      wording: null,
       page: `DMA_FROM_DEVICE promises that the device only writes. Reading mostly works, but what it reads need not be what the CPU wrote: on
 non-coherent machines the CPU's data may still be in the cache, and an IOMMU with write-only pages refuses the access.`,
       message: ({ device, values: v }) =>

@@ -5,6 +5,7 @@ export const dmaengineRules = {
   'dmaengine/no-issue-pending': rule<{ channel: string; descriptors: number; firstCookie: number }>({
     severity: 'error',
     statement: 'After dmaengineSubmit comes dmaAsyncIssuePending.',
+    wording: null,
     page: `dmaengineSubmit only queues a descriptor: so that a driver can put together a batch. The hardware starts with
 dmaAsyncIssuePending. Some controllers start at submit and hide the mistake; on the others the driver waits for ever.`,
     message: ({ values: v }) =>
@@ -15,6 +16,7 @@ dmaAsyncIssuePending. Some controllers start at submit and hide the mistake; on 
   'dmaengine/callback-threw': rule<{ channel: string; cookie: number; what: string }>({
     severity: 'error',
     statement: 'A descriptor callback does not throw.',
+    wording: null,
     page: `Callbacks run in a tasklet. There is nobody above them who could handle an exception: the machine stops, as after an oops in
 interrupt context. Handle errors in the callback, and tell the waiting code through a variable and a completion.`,
     message: ({ values: v }) => `the callback of cookie ${v.cookie} on ${v.channel} threw: ${v.what}`,
@@ -24,6 +26,7 @@ interrupt context. Handle errors in the callback, and tell the waiting code thro
   'dmaengine/channel-leak': rule<{ channel: string; client: string }>({
     severity: 'error',
     statement: 'A requested channel is released.',
+    wording: null,
     page: `A channel that is not released stays taken until the next boot: probing the driver again fails, and the controller's module cannot
 be unloaded. Error paths of probe forget it most.`,
     message: ({ values: v }) =>
@@ -35,6 +38,7 @@ be unloaded. Error paths of probe forget it most.`,
   'dmaengine/terminate-without-synchronize': rule<{ channel: string; freed: string }>({
     severity: 'note',
     statement: 'Between dmaengineTerminateAsync and giving buffers back comes dmaengineSynchronize.',
+    wording: null,
     page: `dmaengineTerminateAsync may be called anywhere and so cannot wait: a callback may still run, and the hardware may still finish a
 burst. Before memory that the transfer uses is unmapped or freed, dmaengineSynchronize has to wait for both; dmaengineTerminateSync
 does both at once, where sleeping is allowed.`,

@@ -16,6 +16,7 @@ export const memoryRules = {
   }>({
     severity: 'error',
     statement: 'Memory that a device writes shares no cache line with anything else that is in use.',
+    wording: "cacheline tracking EEXIST, overlapping mappings aren't supported",
     page: `A cache works in lines. When the CPU's side maintains one buffer, the lines at its edges take their neighbours with them: cleaning
 writes a neighbour's old bytes over what a device wrote there, invalidating drops what the CPU wrote there. So a buffer that a device
 writes begins and ends on a line boundary: allocate it by itself with kmalloc (which honours ARCH_DMA_MINALIGN), or align the member of
@@ -42,6 +43,7 @@ by a device, is the extreme case.`,
   'dma/stack-or-vmalloc': rule<{ bytes: number; what: string; refused: boolean }>({
     severity: 'error',
     statement: 'Memory on a stack, in a vmalloc area or in a module is not mapped by its address.',
+    wording: 'device driver maps memory from stack, rejecting DMA map of vmalloc memory',
     page: `Such memory is not in the kernel's linear map: its physical pages are somewhere else than the address suggests, and need not be
 neighbours. dmaMapSingle refuses it. A stack moreover shares its cache lines with whatever the CPU does there. Copy to a kmalloc buffer;
 pages of a vmalloc area can be mapped one by one with dmaMapPage and vmallocToPage.`,
@@ -59,6 +61,7 @@ pages of a vmalloc area can be mapped one by one with dmaMapPage and vmallocToPa
   'dma/kernel-image': rule<{ bytes: number; what: string; direction: string }>({
     severity: 'error',
     statement: 'Kernel text and read-only data are never mapped.',
+    wording: 'device driver maps memory from kernel text or rodata',
     page: `The kernel's image can lie outside of the memory that a device reaches, and no device may change it. dma-debug names it "kernel text
 or rodata". Copy constant data to a kmalloc buffer.`,
     message: ({ device, values: v }) => `${bytesText(v.bytes)} of ${v.what} mapped ${v.direction} for ${device}`,
@@ -74,6 +77,7 @@ or rodata". Copy constant data to a kmalloc buffer.`,
   }>({
     severity: 'error',
     statement: 'Memory is freed only after its mapping is gone, and never mapped after it was freed.',
+    wording: null,
     page: `Freed memory has a new owner at once. A device that still holds the address writes into the new owner's data, and unmapping
 invalidates the new owner's cache lines. Unmap first, then free.`,
     message: ({ device, values: v }) =>

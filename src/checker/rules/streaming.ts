@@ -14,6 +14,7 @@ export const streamingRules = {
   'dma/unmap-size': rule<{ address: number; mappedBytes: number; unmappedBytes: number; type: string }>({
     severity: 'error',
     statement: 'A mapping is unmapped with the size it was mapped with.',
+    wording: 'device driver frees DMA memory with different size',
     page: `The size given to the unmap call says how many bytes are handed back to the CPU: which cache lines are
 invalidated, which bounce buffer bytes are copied back and its slots freed, which IOMMU pages are taken down. Too small, and the
 rest stays stale, mapped or leaked; too large, and a neighbour loses its cache lines, slots or translation. On a coherent machine
@@ -32,6 +33,7 @@ Keep the mapped size beside the handle (DEFINE_DMA_UNMAP_LEN is for that), and u
   'dma/unmap-direction': rule<{ address: number; bytes: number; mappedDirection: string; unmappedDirection: string }>({
     severity: 'error',
     statement: 'A mapping is unmapped with the direction it was mapped with.',
+    wording: 'device driver frees DMA memory with different direction',
     page: `The direction decides what unmapping does: after DMA_FROM_DEVICE and DMA_BIDIRECTIONAL the caches are invalidated and bounce
 buffers copied back; after DMA_TO_DEVICE neither. Unmapping a receive buffer as DMA_TO_DEVICE leaves the CPU with what it held
 before; unmapping a transmit buffer as DMA_FROM_DEVICE throws the CPU's data away or overwrites it.`,
@@ -45,6 +47,7 @@ before; unmapping a transmit buffer as DMA_FROM_DEVICE throws the CPU's data awa
   'dma/unmap-function': rule<{ address: number; bytes: number; mappedAs: string; unmappedAs: string }>({
     severity: 'error',
     statement: 'A mapping is unmapped by the function that belongs to the one which mapped it.',
+    wording: 'device driver frees DMA memory with wrong function',
     page: `Single and page mappings are one kind; scatterlists, resources and coherent allocations are three others. Each has its own way
 back: a resource has no cache lines to maintain, a coherent allocation gives its pages back. The wrong function frees the wrong
 thing, on some machines at once and on others never.`,
@@ -66,6 +69,7 @@ thing, on some machines at once and on others never.`,
   }>({
     severity: 'error',
     statement: 'Only what is mapped, for this device and at this address, is unmapped, and once.',
+    wording: 'device driver tries to free DMA memory it has not allocated',
     page: `Unmapping an address twice, an address of another device or one that was never mapped takes down whatever lives there by then:
 under an IOMMU the translation of the next mapping that got the address, with bounce buffers somebody else's slot. Without them,
 cache lines of memory that may be in other hands are invalidated. Usually an error path runs after the normal path, or a handle is not
@@ -91,6 +95,7 @@ reset after unmapping.`,
   'dma/unmap-invalid-address': rule<{ bytes: number }>({
     severity: 'error',
     statement: 'DMA_MAPPING_ERROR is no address: a failed mapping is not unmapped.',
+    wording: 'device driver tries to free an invalid DMA memory address',
     page: `A map call that fails returns DMA_MAPPING_ERROR (all ones). Unmapping it invalidates cache lines or frees translations at an address
 that belongs to nobody. Leave the path where dmaMappingError said no before anything is unmapped.`,
     message: ({ values: v }) => `a failed mapping of ${bytesText(v.bytes)} (DMA_MAPPING_ERROR) is unmapped`,
@@ -102,6 +107,7 @@ that belongs to nobody. Leave the path where dmaMappingError said no before anyt
     severity: 'error',
     statement:
       'A scatterlist is unmapped and synchronised with the number of entries given to dmaMapSg, not the number it returned.',
+    wording: 'device driver frees DMA sg list with different entry count',
     page: `dmaMapSg may merge entries, so that it returns fewer than it was given; the returned number is for programming the device. Unmap and
 sync walk the list as it was, and want the original number. With the returned one the rest of the list is not unmapped. The mistake
 is silent wherever nothing merges, that is without an IOMMU; run with merge=always or on a board with an IOMMU to see it.`,
@@ -115,6 +121,7 @@ is silent wherever nothing merges, that is without an IOMMU; run with merge=alwa
   'dma/mapping-error-unchecked': rule<{ address: number; bytes: number; type: string; unmapped: boolean }>({
     severity: 'error',
     statement: 'Every dmaMapSingle, dmaMapPage and dmaMapResource is followed by dmaMappingError.',
+    wording: 'device driver failed to check map error',
     page: `Mapping can fail: the IOVA space or the bounce buffers are full, or the device cannot reach the memory. The address is then
 DMA_MAPPING_ERROR, and a device that is given it writes where it should not, or stops. Failures are rare on a developer's machine and
 normal on a loaded one. dma-debug notices a missing check only when the mapping is unmapped; here mappings that live on count too.`,
@@ -138,6 +145,7 @@ normal on a loaded one. dma-debug notices a missing check only when the mapping 
   }>({
     severity: 'error',
     statement: 'A driver gives back every mapping and allocation before it is unbound.',
+    wording: 'device driver has pending DMA allocations while released from device',
     page: `What a driver leaves mapped stays so until the next boot: address space, bounce buffers and memory are lost, and a device that
 still runs goes on writing to memory which has other owners by then. Most leaks sit on error paths: the third of four maps failed, and
 the first two are forgotten.`,
@@ -161,6 +169,7 @@ the first two are forgotten.`,
   'dma/direction-none': rule<{ what: string }>({
     severity: 'error',
     statement: 'A direction is DMA_TO_DEVICE, DMA_FROM_DEVICE or DMA_BIDIRECTIONAL.',
+    wording: 'kernel BUG at kernel/dma/mapping.c',
     page: `DMA_NONE exists for debugging: a variable that was not set yet. The kernel stops with a BUG when something is mapped, unmapped or
 synchronised with it, or with a number that is no direction at all.`,
     message: ({ values: v }) => `the kernel stopped: ${v.what}`,

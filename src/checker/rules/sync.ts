@@ -6,6 +6,7 @@ export const syncRules = {
   'dma/sync-unknown': rule<{ address: number; bytes: number; forCpu: boolean }>({
     severity: 'error',
     statement: 'Only what is mapped for the device is synchronised.',
+    wording: 'device driver tries to sync DMA memory it has not allocated',
     page: `A sync call on an address that is not mapped, no longer mapped or mapped for another device maintains the caches of memory that
 somebody else owns: an invalidation throws that owner's data away.`,
     message: ({ device, values: v }) =>
@@ -19,6 +20,7 @@ somebody else owns: an invalidation throws that owner's data away.`,
   'dma/sync-outside': rule<{ address: number; bytes: number; mapAddress: number; mapBytes: number; forCpu: boolean }>({
     severity: 'error',
     statement: 'A sync call stays within its mapping.',
+    wording: 'device driver tries to sync DMA memory it has not allocated',
     page: `Bytes behind the end of a mapping belong to somebody else; synchronising them for the CPU throws that owner's cached data away.
 dma-debug reports it as memory that was not allocated.`,
     message: ({ values: v }) =>
@@ -38,6 +40,7 @@ dma-debug reports it as memory that was not allocated.`,
   }>({
     severity: 'error',
     statement: 'A sync call has the direction of its mapping (any direction for DMA_BIDIRECTIONAL).',
+    wording: 'device driver syncs DMA memory with different direction',
     page: `The direction of a sync call chooses between writing cache lines back and dropping them. A transmit buffer that is synchronised as
 DMA_FROM_DEVICE can lose what the CPU wrote; a receive buffer synchronised as DMA_TO_DEVICE overwrites what the device wrote with what
 the cache held, and the CPU goes on reading stale lines.`,
@@ -57,6 +60,7 @@ the cache held, and the CPU goes on reading stale lines.`,
   }>({
     severity: 'error',
     statement: 'What the CPU writes to a mapped buffer reaches the device only after a sync for the device.',
+    wording: null,
     page: `From the map call on the buffer belongs to the device. A CPU that writes to it then writes to its cache; without
 dmaSyncSingleForDevice the device reads what memory held before. The finding is made when the device reads bytes whose newest value
 still sits in a dirty cache line. Ownership goes back and forth like this:
@@ -83,6 +87,7 @@ On a coherent machine the driver works, since the device sees the caches.`,
   }>({
     severity: 'error',
     statement: 'What a device wrote to a mapped buffer is read by the CPU only after a sync for the CPU or the unmap.',
+    wording: null,
     page: `Until dmaSyncSingleForCpu or the unmap call the buffer belongs to the device, and the CPU's cache may hold the bytes as they were
 before. On a non-coherent machine a driver that looks too early sees old data, mostly, and sometimes new data, when a line happened to
 be evicted. On a coherent machine without bounce buffers it always works.`,
