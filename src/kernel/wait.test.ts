@@ -201,7 +201,8 @@ test('sleeping and busy-waiting take the time they say', async () => {
     assert.ok(slept >= 10_000 && slept <= 20_000);
     assert.equal(await took(() => mdelay(kernel, 2)), 2e6);
     assert.equal(await took(() => ndelay(kernel, 50)), 50);
-    assert.equal(await took(() => schedule(kernel)), 0);
+    // Yielding takes a moment, so that a loop over it does not stop time.
+    assert.ok((await took(() => schedule(kernel))) < 1000);
   });
 });
 

@@ -57,9 +57,11 @@ export interface Scheduler {
   spawn(name: string, body: () => Promise<unknown> | unknown): Task;
   /**
    * Begin a wait of the current task. `waitsFor` is asked only when somebody wants to know. `hasTimeout` says that a
-   * timer will end the wait at the latest: such a wait is never reported as hung for its length.
+   * timer will end the wait at the latest: such a wait is never reported as hung for its length. `decide` is asked when
+   * the woken task gets the CPU: the wait ends with what it returns instead of the value of `wake`, and goes on (to be
+   * woken again) when that is undefined. So a wait with a condition costs one promise, however often it is woken.
    */
-  wait<T>(waitsFor: () => string, hasTimeout?: boolean): Wait<T>;
+  wait<T>(waitsFor: () => string, hasTimeout?: boolean, decide?: (() => T | undefined) | null): Wait<T>;
   /** Wait for a task to end. Rejects with what it threw. */
   join(task: Task): Promise<void>;
   /**

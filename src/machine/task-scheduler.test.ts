@@ -20,6 +20,7 @@ class Host implements SchedulerHost {
     event.run();
     return true;
   }
+  yielded(): void {}
   sleep(ns: number): Promise<void> {
     const wait = this.scheduler.wait<void>(() => 'sleep', true);
     this.events.push({ due: this.time + ns, run: () => wait.wake() });

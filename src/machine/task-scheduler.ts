@@ -12,6 +12,8 @@ export interface SchedulerHost {
   now(): number;
   /** Let time pass to the next event and deliver it; false when nothing will ever happen. */
   idle(): boolean;
+  /** A task gets the CPU back at the very time at which it began to wait: tasks that yield must not stop time. */
+  yielded(): void;
   /** True while a model's or an event's code runs. */
   readonly inHardware: boolean;
 }
@@ -21,19 +23,22 @@ const HUNG_TASK_NS = 120e9;
 /** A main task that waits longer than this is hung, whatever other tasks do meanwhile. */
 const HUNG_ANYWAY_NS = 3600e9;
 /** Promise reactions after which a task that neither waits nor ends awaits something foreign, or spins. */
-const MAX_HOPS = 1_000_000;
+const MAX_HOPS = 250_000;
 /** Every so many wake-ups the host gets a turn of its event loop: signals, progress, a browser's screen. */
 const WAKES_PER_TURN = 1024;
 
 /** Something in the run queue: a task that starts, or a wait that was woken. */
 interface Runnable {
   readonly task: TaskRecord;
+  /** When the wait began; -1 for a task that starts. */
+  readonly sinceNs: number;
   /** Start or continue the task's code; what it does follows as promise reactions. */
   resume(): void;
 }
 
 class TaskRecord implements Task, Runnable {
   readonly name: string;
+  readonly sinceNs = -1;
   readonly #scheduler: TaskScheduler;
   readonly #body: () => Promise<unknown> | unknown;
   done = false;
@@ -105,15 +110,24 @@ class TaskWait<T> implements Wait<T>, Runnable {
   readonly sinceNs: number;
   pending = true;
   readonly #scheduler: TaskScheduler;
+  readonly #decide: (() => T | undefined) | null;
   #value!: T;
   #resolve!: (value: T) => void;
 
-  constructor(scheduler: TaskScheduler, task: TaskRecord, waitsFor: () => string, hasTimeout: boolean, nowNs: number) {
+  constructor(
+    scheduler: TaskScheduler,
+    task: TaskRecord,
+    waitsFor: () => string,
+    hasTimeout: boolean,
+    nowNs: number,
+    decide: (() => T | undefined) | null,
+  ) {
     this.#scheduler = scheduler;
     this.task = task;
     this.waitsFor = waitsFor;
     this.hasTimeout = hasTimeout;
     this.sinceNs = nowNs;
+    this.#decide = decide;
     this.promise = new Promise<T>((resolve) => {
       this.#resolve = resolve;
     });
@@ -125,6 +139,14 @@ class TaskWait<T> implements Wait<T>, Runnable {
     this.#scheduler.makeRunnable(this);
   }
   resume(): void {
+    if (this.#decide !== null) {
+      const value = this.#decide();
+      if (value === undefined) {
+        this.pending = true;
+        return;
+      }
+      this.#value = value;
+    }
     const waits: unknown[] = this.task.waits;
     if (waits.length === 1) waits.pop();
     else waits.splice(waits.indexOf(this), 1);
@@ -168,12 +190,12 @@ export class TaskScheduler implements Scheduler {
     return task;
   }
 
-  wait<T>(waitsFor: () => string, hasTimeout = false): Wait<T> {
+  wait<T>(waitsFor: () => string, hasTimeout = false, decide: (() => T | undefined) | null = null): Wait<T> {
     const task = this.#current;
     if (task === null || this.#host.inHardware) {
       throw new Error(`only a task can wait (for ${waitsFor()}); now no task runs`);
     }
-    const wait = new TaskWait<T>(this, task, waitsFor, hasTimeout, this.#host.now());
+    const wait = new TaskWait<T>(this, task, waitsFor, hasTimeout, this.#host.now(), decide);
     task.waits.push(wait as unknown as TaskWait<unknown>);
     return wait;
   }
@@ -270,6 +292,7 @@ export class TaskScheduler implements Scheduler {
       }
       const task = entry.task;
       this.#switchTo(task);
+      if (entry.sinceNs === this.#host.now()) this.#host.yielded();
       entry.resume();
       if (task.waits.length > 0 && !task.done) {
         // Its other waits (Promise.all) hide whether it has come to rest: let the host run every reaction there is.

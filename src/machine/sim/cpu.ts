@@ -16,6 +16,8 @@ import type { EventQueue } from './time.ts';
 const LOCKUP_NS = 22e9;
 /** A task that looks so often while nothing happens is locked up, when nothing is under way either. */
 const LOCKUP_POINTS = 2_000_000;
+/** The same for tasks that do nothing but wake each other. */
+const LOCKUP_YIELDS = 300_000;
 /** From this many looks in vain on, polling takes longer steps, so that a driver's own time-out comes soon. */
 const PATIENT_POINTS = 100_000;
 const IMPATIENT_NS = 20_000;
@@ -206,6 +208,15 @@ export class SimCpu implements SchedulerHost {
     this.#endPoint();
   }
 
+  /** A task that yielded goes on. */
+  yielded(): void {
+    this.relax(this.#timings.yieldNs);
+    if (this.#quiet < LOCKUP_YIELDS || this.#time.length > 0) return;
+    const name = this.scheduler.current?.name;
+    throw this.#failed(
+      new LockupError(`lockup: tasks wake each other without end (now '${name}'), and nothing is under way`),
+    );
+  }
   /** The same, where a loop that polls may be. */
   relax(ns: number): void {
     if (++this.#quiet >= PATIENT_POINTS) this.#stuck();

@@ -103,3 +103,24 @@ test('work that looks at nothing is no polling, however long', async () => {
   });
   assert.equal(machine.now(), 300_000 * 5);
 });
+
+test('tasks that wake each other do not stop time, and are reported when nothing else can happen', async () => {
+  const { machine } = makeRig({ coherent: true });
+  const { scheduler } = machine;
+  const yieldOnce = () => {
+    const wait = scheduler.wait<void>(() => 'its turn');
+    wait.wake();
+    return wait.promise;
+  };
+  let happened = false;
+  await scheduler.run('patient', async () => {
+    machine.after(1e6, () => {
+      happened = true;
+    });
+    while (!happened) await yieldOnce();
+  });
+  const run = scheduler.run('yielder', async () => {
+    while (happened) await yieldOnce();
+  });
+  await assert.rejects(run, (error: Error) => error instanceof LockupError && /'yielder'/.test(error.message));
+});

@@ -13,6 +13,8 @@ export interface SimTimings {
   readonly barrierNs: number;
   /** Entering an interrupt handler. */
   readonly interruptNs: number;
+  /** Giving the CPU back to a task that yielded; a task that really waited has it at once. */
+  readonly yieldNs: number;
 }
 /** What `SimMachineOptions.timings` may change. */
 export const defaultTimings: SimTimings = {
@@ -24,6 +26,7 @@ export const defaultTimings: SimTimings = {
   relaxNs: 20,
   barrierNs: 5,
   interruptNs: 50,
+  yieldNs: 100,
 };
 
 /** What a simulated machine is made of. */
