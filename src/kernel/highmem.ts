@@ -11,6 +11,7 @@ class Kmaps {
   readonly live = new Map<Page, { readonly mem: Mem; users: number }>();
 }
 const KEY = {};
+const makeKmaps = (): Kmaps => new Kmaps();
 
 /**
  * A pointer to a page, until `kunmap`. That of a HIGHMEM page is no address of the linear map: map the page itself for
@@ -23,7 +24,7 @@ export async function kmap(kernel: Kernel, page: Page): Promise<Mem> {
 /** @linux kunmap */
 export function kunmap(kernel: Kernel, page: Page): void {
   if (!PageHighMem(kernel, page)) return;
-  const { live } = kernel.subsystem(KEY, () => new Kmaps());
+  const { live } = kernel.subsystem(KEY, makeKmaps);
   const entry = live.get(page);
   if (entry === undefined) {
     splat(kernel, 'memory', `BUG: kunmap of page 0x${page.toString(16)}, which is not mapped`);
@@ -40,7 +41,7 @@ export function kmapLocalPage(kernel: Kernel, page: Page): Mem {
   const index = frames.indexOf(page);
   if (index < 0) throw new Error(`kmap: no RAM at page frame 0x${page.toString(16)}`);
   if (!PageHighMem(kernel, page)) return frames.newMem(index, PAGE_SIZE, true);
-  const { live } = kernel.subsystem(KEY, () => new Kmaps());
+  const { live } = kernel.subsystem(KEY, makeKmaps);
   const entry = live.get(page);
   if (entry !== undefined) {
     entry.users++;

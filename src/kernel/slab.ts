@@ -312,8 +312,9 @@ class KmallocCaches {
   }
 }
 const KEY = {};
+const makeCaches = (kernel: Kernel): KmallocCaches => new KmallocCaches(kernel);
 function kmallocCaches(kernel: Kernel): KmallocCaches {
-  return kernel.subsystem(KEY, () => new KmallocCaches(kernel));
+  return kernel.subsystem(KEY, makeCaches);
 }
 
 /**

@@ -36,10 +36,11 @@ export class AllocSources {
   atomicPool: AtomicPoolSource | null = null;
 }
 const KEY = {};
+const makeSources = (): AllocSources => new AllocSources();
 
 /** The kernel's sources, for whoever provides or uses one. */
 export function allocSources(kernel: Kernel): AllocSources {
-  return kernel.subsystem(KEY, () => new AllocSources());
+  return kernel.subsystem(KEY, makeSources);
 }
 /** The device's own memory, or null. */
 export function devCoherentSource(dev: Device): DevCoherentSource | null {

@@ -102,17 +102,27 @@ export function dmaDirectMapSg(
   dir: DmaDataDirection,
   attrs: number,
 ): number {
+  const tlb = ioTlbMemOf(dev);
+  // A device for which mapping is no more than a comparison gets it without a call for each entry.
+  const plain = dev.dmaRangeMap === null && !tlb.forceBounce;
+  const clean = !dev.dmaCoherent && (attrs & DMA_ATTR_SKIP_CPU_SYNC) === 0;
+  const limit = minNotZero(dev.dmaMaskLimit, dev.busDmaLimit);
   let sg: Scatterlist | null = sgl;
-  for (let i = 0; i < nents; i++, sg = sgNext(sg)) {
+  for (let i = 0; i < nents; i++) {
     if (sg === null)
       throw new KernelBug(`NULL pointer dereference: the scatterlist ends after ${i} of ${nents} entries`);
-    const addr = dmaDirectMapPage(dev, sg.page, sg.offset, sg.length, dir, attrs);
-    if (addr === DMA_MAPPING_ERROR) {
-      dmaDirectUnmapSg(dev, sgl, i, dir, attrs | DMA_ATTR_SKIP_CPU_SYNC);
-      return EIO;
+    const { length, offset } = sg;
+    let addr = (sg.page * PAGE_SIZE + offset) as DmaAddr;
+    if (!plain || clean || addr + length - 1 > limit) {
+      addr = dmaDirectMapPage(dev, sg.page, offset, length, dir, attrs);
+      if (addr === DMA_MAPPING_ERROR) {
+        dmaDirectUnmapSg(dev, sgl, i, dir, attrs | DMA_ATTR_SKIP_CPU_SYNC);
+        return EIO;
+      }
     }
     sg.dmaAddress = addr;
-    sg.dmaLength = sg.length;
+    sg.dmaLength = length;
+    sg = sgNext(sg);
   }
   return nents;
 }
@@ -124,6 +134,7 @@ export function dmaDirectUnmapSg(
   dir: DmaDataDirection,
   attrs: number,
 ): void {
+  if (dev.dmaCoherent && !ioTlbMemOf(dev).active) return;
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) {
     dmaDirectUnmapPage(dev, sg.dmaAddress, sg.dmaLength, dir, attrs);
