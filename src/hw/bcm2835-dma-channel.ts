@@ -34,6 +34,14 @@ const BURST_BYTES = 256;
 const CYCLE_NS = 4;
 const ERROR_FLAGS = DMA.DEBUG.clearMask;
 const CONTROL_BLOCK_BYTES = CONTROL_BLOCK.sizeBytes;
+const [CB_TI, CB_SOURCE, CB_DEST, CB_LENGTH, CB_STRIDE, CB_NEXT] = [
+  CONTROL_BLOCK.TI,
+  CONTROL_BLOCK.SOURCE_AD,
+  CONTROL_BLOCK.DEST_AD,
+  CONTROL_BLOCK.TXFR_LEN,
+  CONTROL_BLOCK.STRIDE,
+  CONTROL_BLOCK.NEXTCONBK,
+].map(({ offset }) => offset / 4) as [number, number, number, number, number, number];
 /** Lengths in 1D mode: the X and Y fields together. */
 const LENGTH_MASK = XLENGTH.mask | YLENGTH.mask;
 
@@ -44,10 +52,11 @@ export class Channel {
   readonly #master: BusMaster;
   readonly #timing: ChannelTiming;
   readonly #requests: readonly (Signal | null)[];
-  readonly #interruptChanged: () => void;
+  readonly #drive: (high: boolean) => void;
   readonly #timer: ModelTimer;
   readonly #scratch = new Uint8Array(BURST_BYTES);
-  readonly #words = new DataView(this.#scratch.buffer);
+  /** Words are little-endian on every host that there is. */
+  readonly #words = new Uint32Array(this.#scratch.buffer);
 
   // Registers. `cs` holds what is stored; status bits are made when it is read.
   #cs = 0;
@@ -79,7 +88,7 @@ export class Channel {
     master: BusMaster,
     timing: ChannelTiming,
     requests: readonly (Signal | null)[],
-    interruptChanged: () => void,
+    drive: (high: boolean) => void,
   ) {
     this.index = index;
     this.lite = index >= FIRST_LITE_CHANNEL;
@@ -87,11 +96,12 @@ export class Channel {
     this.#master = master;
     this.#timing = timing;
     this.#requests = requests;
-    this.#interruptChanged = interruptChanged;
+    this.#drive = drive;
     this.#timer = host.timer(() => this.#timerFired());
     for (const [permap, signal] of requests.entries()) {
       signal?.onChange((high) => {
-        if (high && this.#running && this.#state === State.HELD && PERMAP.get(this.#ti) === permap) this.#nextSlice(0);
+        if (high && this.#running() && this.#state === State.HELD && PERMAP.get(this.#ti) === permap)
+          this.#nextSlice(0);
       });
     }
   }
@@ -126,7 +136,7 @@ export class Channel {
         return this.#dest;
       case DMA.TXFR_LEN.offset:
         this.#catchUp();
-        return this.#twoD ? (YLENGTH.prep(this.#rowsAfter) | this.#rowLeft) >>> 0 : this.#rowLeft;
+        return this.#twoD() ? (YLENGTH.prep(this.#rowsAfter) | this.#rowLeft) >>> 0 : this.#rowLeft;
       case DMA.STRIDE.offset:
         return this.#stride;
       case DMA.NEXTCONBK.offset:
@@ -161,17 +171,17 @@ export class Channel {
     this.#catchUp();
     let cs = this.#cs;
     if (this.#errors !== 0) cs |= ERROR.mask;
-    if (this.#requesting) cs |= DREQ.mask;
+    if (this.#requesting()) cs |= DREQ.mask;
     if (this.#state === State.HELD) cs |= PAUSED.mask | DREQ_STOPS_DMA.mask;
-    if (this.#state !== State.IDLE && !this.#running) cs |= PAUSED.mask;
-    if (this.#writesOutstanding) cs |= WAITING_FOR_OUTSTANDING_WRITES.mask;
+    if (this.#state !== State.IDLE && !this.#running()) cs |= PAUSED.mask;
+    if (this.#writesOutstanding()) cs |= WAITING_FOR_OUTSTANDING_WRITES.mask;
     return cs >>> 0;
   }
 
   #readDebug(): number {
     return (
       this.#errors |
-      OUTSTANDING_WRITES.prep(this.#writesOutstanding ? 1 : 0) |
+      OUTSTANDING_WRITES.prep(this.#writesOutstanding() ? 1 : 0) |
       DMA_ID.prep(this.index) |
       DMA_STATE.prep(this.#state) |
       VERSION.prep(2) |
@@ -185,10 +195,10 @@ export class Channel {
       return;
     }
     const pending = this.#cs & INT.mask;
-    if (this.#running && !ACTIVE.test(value)) this.#halt();
+    if (this.#running() && !ACTIVE.test(value)) this.#halt();
     this.#cs = DMA.CS.store(this.#cs, value) & ~ABORT.mask;
     if (ABORT.test(value) && this.#state !== State.IDLE) this.#abort();
-    if ((this.#cs & INT.mask) !== pending) this.#interruptChanged();
+    if ((this.#cs & INT.mask) !== pending) this.#drive(this.interrupt);
     this.#go();
   }
 
@@ -199,7 +209,7 @@ export class Channel {
     this.#cs = this.#conblkAd = this.#ti = this.#source = this.#dest = 0;
     this.#stride = this.#nextconbk = this.#errors = 0;
     this.#rowLeft = this.#rowsAfter = this.#responsesAtNs = 0;
-    this.#interruptChanged();
+    this.#drive(false);
   }
 
   /** Give up the block in work and go on with the next one. */
@@ -215,27 +225,27 @@ export class Channel {
 
   // ---- running ----
 
-  get #running(): boolean {
+  #running(): boolean {
     return this.#enabled && ACTIVE.test(this.#cs);
   }
-  get #twoD(): boolean {
+  #twoD(): boolean {
     return TDMODE.test(this.#ti) && !this.lite;
   }
-  get #paced(): boolean {
+  #paced(): boolean {
     return PERMAP.test(this.#ti) && (this.#ti & (SRC_DREQ.mask | DEST_DREQ.mask)) !== 0;
   }
   /** The selected request line; peripheral 0 always requests. */
-  get #requesting(): boolean {
+  #requesting(): boolean {
     const permap = PERMAP.get(this.#ti);
     return permap === 0 || this.#requests[permap]?.high === true;
   }
-  get #writesOutstanding(): boolean {
+  #writesOutstanding(): boolean {
     return this.#state !== State.IDLE && this.#host.now() < this.#responsesAtNs;
   }
 
   /** Start or resume, when there is something to do. */
   #go(): void {
-    if (!this.#running || this.#timer.pending) return;
+    if (!this.#running() || this.#timer.pending) return;
     if (this.#state === State.IDLE && this.#conblkAd !== 0) this.#state = State.FETCH;
     if (this.#state === State.FETCH) this.#fetch();
     else if (this.#state === State.RESPONSE) this.#timer.start(Math.max(this.#responsesAtNs - this.#host.now(), 0));
@@ -245,7 +255,7 @@ export class Channel {
   #halt(): void {
     this.#catchUp();
     this.#cancel();
-    if (this.#state === State.MOVE && this.#left === 0) this.#state = State.RESPONSE;
+    if (this.#state === State.MOVE && this.#left() === 0) this.#state = State.RESPONSE;
   }
   #cancel(): void {
     this.#timer.stop();
@@ -266,16 +276,16 @@ export class Channel {
       return;
     }
     const words = this.#words;
-    this.#ti = (words.getUint32(CONTROL_BLOCK.TI.offset, true) & DMA.TI.readMask) >>> 0;
-    this.#source = words.getUint32(CONTROL_BLOCK.SOURCE_AD.offset, true);
-    this.#dest = words.getUint32(CONTROL_BLOCK.DEST_AD.offset, true);
-    this.#stride = words.getUint32(CONTROL_BLOCK.STRIDE.offset, true);
-    this.#nextconbk = (words.getUint32(CONTROL_BLOCK.NEXTCONBK.offset, true) & SCB_ADDR.mask) >>> 0;
-    this.#setLengths(words.getUint32(CONTROL_BLOCK.TXFR_LEN.offset, true));
+    this.#ti = (words[CB_TI]! & DMA.TI.readMask) >>> 0;
+    this.#source = words[CB_SOURCE]!;
+    this.#dest = words[CB_DEST]!;
+    this.#stride = words[CB_STRIDE]!;
+    this.#nextconbk = (words[CB_NEXT]! & SCB_ADDR.mask) >>> 0;
+    this.#setLengths(words[CB_LENGTH]!);
     const cyclesNs = WAITS.get(this.#ti) * CYCLE_NS;
-    this.#nsPerByte = ((this.lite ? 2 : 1) * 1000) / this.#timing.bytesPerUs + cyclesNs / this.#beatBytes;
+    this.#nsPerByte = ((this.lite ? 2 : 1) * 1000) / this.#timing.bytesPerUs + cyclesNs / this.#beatBytes();
     // A block takes time even when it moves nothing: one that points at itself must not stop the clock.
-    if (this.#left > 0) this.#nextSlice(this.#timing.fetchNs);
+    if (this.#left() > 0) this.#nextSlice(this.#timing.fetchNs);
     else {
       this.#state = State.RESPONSE;
       this.#timer.start(this.#timing.fetchNs);
@@ -287,7 +297,7 @@ export class Channel {
       this.#rowBytes = XLENGTH.get(length);
       this.#rowsAfter = 0;
       this.#stride = 0;
-    } else if (this.#twoD) {
+    } else if (this.#twoD()) {
       // Known erratum of the datasheet: one row more than YLENGTH says.
       this.#rowBytes = XLENGTH.get(length);
       this.#rowsAfter = this.#rowBytes === 0 ? 0 : YLENGTH.get(length);
@@ -299,24 +309,24 @@ export class Channel {
   }
 
   /** Bytes of one access of the narrower side. */
-  get #beatBytes(): number {
+  #beatBytes(): number {
     return SRC_WIDTH.test(this.#ti) && DEST_WIDTH.test(this.#ti) ? 16 : 4;
   }
 
-  get #left(): number {
+  #left(): number {
     return this.#rowLeft + this.#rowsAfter * this.#rowBytes;
   }
   /** Whether the block ends only when its last write is answered. */
-  get #waitsForResponse(): boolean {
+  #waitsForResponse(): boolean {
     return WAIT_RESP.test(this.#ti) || WAIT_FOR_OUTSTANDING_WRITES.test(this.#cs);
   }
 
   /** Begin a slice, `leadNs` from now. There must be bytes left. */
   #nextSlice(leadNs: number): void {
     this.#sliceMoved = 0;
-    if (this.#paced) {
-      this.#sliceBytes = Math.min(this.#left, this.#requestBytes);
-      if (!this.#requesting) {
+    if (this.#paced()) {
+      this.#sliceBytes = Math.min(this.#left(), this.#requestBytes());
+      if (!this.#requesting()) {
         this.#state = State.HELD;
         return;
       }
@@ -325,11 +335,11 @@ export class Channel {
       return;
     }
     this.#state = State.MOVE;
-    const left = this.#left;
+    const left = this.#left();
     const bytes = Math.min(left, this.#timing.sliceBytes);
     this.#sliceBytes = bytes;
     // The last slice's event is that of the block's end as well.
-    const tailNs = bytes === left && this.#waitsForResponse ? this.#timing.writeResponseNs : 0;
+    const tailNs = bytes === left && this.#waitsForResponse() ? this.#timing.writeResponseNs : 0;
     const wholeNs = leadNs + Math.ceil(bytes * this.#nsPerByte) + tailNs;
     const now = this.#host.now();
     this.#timer.start(wholeNs);
@@ -339,7 +349,7 @@ export class Channel {
     this.#sliceEndNs = this.#timer.dueNs - tailNs * scale;
   }
   /** What one request is answered with. */
-  get #requestBytes(): number {
+  #requestBytes(): number {
     const wide = SRC_DREQ.test(this.#ti) ? SRC_WIDTH : DEST_WIDTH;
     return Math.max(BURST_LENGTH.get(this.#ti), 1) * (wide.test(this.#ti) ? 16 : 4);
   }
@@ -347,15 +357,15 @@ export class Channel {
   #finishSlice(): void {
     this.#move(this.#sliceBytes - this.#sliceMoved);
     this.#sliceBytes = this.#sliceMoved = 0;
-    if (this.#left > 0) this.#nextSlice(0);
-    else if (this.#paced && this.#waitsForResponse) {
+    if (this.#left() > 0) this.#nextSlice(0);
+    else if (this.#paced() && this.#waitsForResponse()) {
       this.#state = State.RESPONSE;
       this.#timer.start(this.#timing.writeResponseNs);
     } else this.#finishBlock();
   }
   /** Move what is due by now, so that registers show where the channel is. */
   #catchUp(): void {
-    if (this.#state !== State.MOVE || !this.#timer.pending || this.#paced) return;
+    if (this.#state !== State.MOVE || !this.#timer.pending || this.#paced()) return;
     const passed = (this.#host.now() - this.#sliceStartNs) / (this.#sliceEndNs - this.#sliceStartNs);
     const due = Math.floor(this.#sliceBytes * Math.min(passed, 1));
     const beats = due - (due < this.#sliceBytes ? due % 16 : 0) - this.#sliceMoved;
@@ -368,7 +378,7 @@ export class Channel {
     const interrupts = INTEN.test(this.#ti);
     this.#cs |= interrupts ? END.mask | INT.mask : END.mask;
     this.#loadNext();
-    if (interrupts) this.#interruptChanged();
+    if (interrupts) this.#drive(true);
   }
   #loadNext(): void {
     this.#conblkAd = this.#nextconbk;
@@ -458,7 +468,7 @@ export class Channel {
   #readBeat(at: number, beat: number): BusStatus {
     if (beat !== 4 || this.#source % 4 !== 0) return this.#master.read(this.#source, this.#scratch, at, beat);
     const status = this.#master.read32(this.#source);
-    if (status === BusStatus.OK) this.#words.setUint32(at, this.#master.value32, true);
+    if (status === BusStatus.OK) this.#words[at >>> 2] = this.#master.value32;
     return status;
   }
 
@@ -478,6 +488,6 @@ export class Channel {
   }
   #writeBeat(at: number, sizeBytes: number): BusStatus {
     if (sizeBytes !== 4 || this.#dest % 4 !== 0) return this.#master.write(this.#dest, this.#scratch, at, sizeBytes);
-    return this.#master.write32(this.#dest, this.#words.getUint32(at, true));
+    return this.#master.write32(this.#dest, this.#words[at >>> 2]!);
   }
 }

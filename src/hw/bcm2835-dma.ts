@@ -4,10 +4,11 @@
  */
 import type { PhysAddr } from '../base/index.ts';
 import type { BusMasterOptions, IrqLine, ModelHost, RegisterBlock, Signal } from '../machine/index.ts';
-import { CHANNEL_STRIDE, CHANNELS, DMA_SHARED } from '../regs/bcm2835-dma.ts';
+import { CHANNELS, DMA_SHARED } from '../regs/bcm2835-dma.ts';
 import { Channel, type ChannelTiming } from './bcm2835-dma-channel.ts';
 
 const { INT_STATUS, ENABLE } = DMA_SHARED;
+const FIRST_SHARED = INT_STATUS.offset;
 const BLOCK_BYTES = 0x1000;
 
 /** Measured on boards: a few hundred megabytes a second between SDRAM and SDRAM. */
@@ -32,6 +33,20 @@ export interface Bcm2835DmaOptions {
   readonly timing?: Partial<ChannelTiming>;
 }
 
+/** An interrupt line and the channels that drive it: high while any of them does. */
+class Wire {
+  readonly #line: IrqLine;
+  #channels = 0;
+  constructor(line: IrqLine) {
+    this.#line = line;
+  }
+  drive(channel: number, high: boolean): void {
+    if (high) this.#channels |= 1 << channel;
+    else this.#channels &= ~(1 << channel);
+    this.#line.set(this.#channels !== 0);
+  }
+}
+
 /** See the file's head. */
 export class Bcm2835DmaModel implements RegisterBlock {
   readonly #channels: Channel[] = [];
@@ -43,39 +58,35 @@ export class Bcm2835DmaModel implements RegisterBlock {
     }
     const master = host.busMaster(options.master);
     const timing = { ...DEFAULT_TIMING, ...options.timing };
-    const lines = new Map<number, IrqLine>();
-    for (const number of options.irqLines) {
-      if (!lines.has(number)) lines.set(number, host.irqLine(number));
-    }
-    for (let index = 0; index < CHANNELS; index++) {
-      const number = options.irqLines[index]!;
-      const line = lines.get(number)!;
-      const changed = () => line.set(this.#channels.some((c, i) => options.irqLines[i] === number && c.interrupt));
-      this.#channels.push(new Channel(index, host, master, timing, options.requests ?? [], changed));
+    const wires = new Map<number, Wire>();
+    const requests = options.requests ?? [];
+    for (const [index, number] of options.irqLines.entries()) {
+      const wire = wires.get(number) ?? new Wire(host.irqLine(number));
+      wires.set(number, wire);
+      this.#channels.push(new Channel(index, host, master, timing, requests, (high) => wire.drive(index, high)));
     }
     host.mapRegisters(options.base, BLOCK_BYTES, options.master.name, this);
   }
 
   readRegister(offset: number, width: number): number {
-    const word = this.#read(offset - (offset % 4));
-    return width === 4 ? word : (word >>> ((offset % 4) * 8)) % 2 ** (width * 8);
+    if (width === 4) return this.#read(offset);
+    return (this.#read(offset & ~3) >>> ((offset & 3) * 8)) % 2 ** (width * 8);
   }
   #read(offset: number): number {
+    if (offset < FIRST_SHARED) return this.#channels[offset >>> 8]?.readRegister(offset & 0xff) ?? 0;
     if (offset === INT_STATUS.offset) {
       return this.#channels.reduce((status, { interrupt, index }) => status | (interrupt ? 1 << index : 0), 0);
     }
-    if (offset === ENABLE.offset) return this.#enable;
-    return this.#channels[Math.floor(offset / CHANNEL_STRIDE)]?.readRegister(offset % CHANNEL_STRIDE) ?? 0;
+    return offset === ENABLE.offset ? this.#enable : 0;
   }
 
   writeRegister(offset: number, width: number, value: number): void {
-    if (width !== 4 || offset % 4 !== 0) return;
-    if (offset === ENABLE.offset) {
+    if (width !== 4) return;
+    if (offset < FIRST_SHARED) this.#channels[offset >>> 8]?.writeRegister(offset & 0xff, value);
+    else if (offset === ENABLE.offset) {
       this.#enable = ENABLE.store(this.#enable, value);
       for (const channel of this.#channels) channel.enabled = (this.#enable & (1 << channel.index)) !== 0;
-      return;
     }
-    this.#channels[Math.floor(offset / CHANNEL_STRIDE)]?.writeRegister(offset % CHANNEL_STRIDE, value);
   }
 
   /** Fault injection: set error flags in a channel's DEBUG (READ_LAST_NOT_SET_ERROR among them). */

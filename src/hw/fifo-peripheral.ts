@@ -105,7 +105,7 @@ export class FifoPeripheral implements RegisterBlock {
     if (TXCLR.test(value)) this.#tx.level = 0;
     if (RXCLR.test(value)) this.#rx.level = 0;
     if (!EN.test(this.#ctrl)) this.#clock.stop();
-    else if (!this.#clock.pending) this.#clock.start(this.#periodNs);
+    else if (!this.#clock.pending) this.#clock.start(this.#periodNs());
   }
 
   #readData(): number {
@@ -118,13 +118,13 @@ export class FifoPeripheral implements RegisterBlock {
     return word;
   }
 
-  get #periodNs(): number {
+  #periodNs(): number {
     return Math.max(Math.round(1e9 / Math.max(this.#rate, 1)), 1);
   }
 
   /** One tick of the sample clock. */
   #sample(): void {
-    this.#clock.start(this.#periodNs);
+    this.#clock.start(this.#periodNs());
     let word = this.#heard;
     if (TXEN.test(this.#ctrl)) {
       const sent = this.#tx.shift();

@@ -2,7 +2,7 @@
 import { List } from '../base/list.ts';
 import { mightSleep } from './context.ts';
 import type { Kernel } from './kernel.ts';
-import { giveWaiter, MAX_SCHEDULE_TIMEOUT, takeWaiter, type Waiter } from './waiter.ts';
+import { MAX_SCHEDULE_TIMEOUT, Waiter } from './waiter.ts';
 
 /** `done` after `completeAll`: for all that will ever wait. */
 const FOR_ALL = Number.POSITIVE_INFINITY;
@@ -23,6 +23,8 @@ export class Completion {
     this.name = name;
     this.waiters = new List<Waiter>(name);
   }
+  /** @internal A waiter in no use. */
+  spare: CompletionWaiter | null = null;
   /** @internal */
   readonly describe = (): string => this.waitsFor?.() ?? `completion '${this.name}'`;
 }
@@ -52,30 +54,47 @@ export function tryWaitForCompletion(completion: Completion): boolean {
   return true;
 }
 /** Wait without limit. Sleeps. @linux wait_for_completion */
-export async function waitForCompletion(completion: Completion): Promise<void> {
+export function waitForCompletion(completion: Completion): Promise<void> {
   mightSleep(completion.kernel, 'wait_for_completion');
-  if (!tryWaitForCompletion(completion)) await waitDone(completion, MAX_SCHEDULE_TIMEOUT);
+  if (tryWaitForCompletion(completion)) return Promise.resolve();
+  // What it gives is nobody's business: without a limit there is nothing left of it.
+  return waitDone(completion, MAX_SCHEDULE_TIMEOUT) as Promise<unknown> as Promise<void>;
 }
 /** Wait for at most `timeoutNs`. Returns the nanoseconds left, at least 1, or 0 when it timed out. Sleeps. @linux wait_for_completion_timeout */
 export function waitForCompletionTimeout(completion: Completion, timeoutNs: number): Promise<number> {
   mightSleep(completion.kernel, 'wait_for_completion_timeout');
   if (tryWaitForCompletion(completion)) return Promise.resolve(Math.max(timeoutNs, 1));
   if (timeoutNs <= 0) return Promise.resolve(0);
-  // Not async itself: a promise handed on costs nothing, one awaited on the way costs three turns.
   return waitDone(completion, timeoutNs);
 }
-async function waitDone(completion: Completion, timeoutNs: number): Promise<number> {
-  const { kernel, waiters } = completion;
-  const waiter = takeWaiter(kernel);
+/** Not async: the one promise is that of the wait itself. */
+function waitDone(completion: Completion, timeoutNs: number): Promise<number> {
+  const waiter = completion.spare ?? new CompletionWaiter(completion);
+  completion.spare = null;
   waiter.startTimeout(timeoutNs);
-  do {
-    const sleep = waiter.sleep(completion.describe);
-    waiters.pushBack(waiter);
-    await sleep;
-    if (waiter.list !== null) waiters.remove(waiter);
-    // Another task may have taken what this one was woken for.
-  } while (completion.done === 0 && !waiter.expired);
-  const leftNs = waiter.finish();
-  giveWaiter(kernel, waiter);
-  return tryWaitForCompletion(completion) ? leftNs : 0;
+  const slept = waiter.sleepUntil(completion.describe, waiter.decide);
+  completion.waiters.pushBack(waiter);
+  return slept;
+}
+
+/** One task that waits for a completion; kept with it for the next one. */
+class CompletionWaiter extends Waiter {
+  readonly #completion: Completion;
+  constructor(completion: Completion) {
+    super(completion.kernel);
+    this.#completion = completion;
+  }
+  /** Asked when it was woken: what is left of the timeout, 0 when that has passed, or undefined to sleep on. */
+  readonly decide = (): number | undefined => {
+    const completion = this.#completion;
+    if (this.list !== null) completion.waiters.remove(this);
+    if (completion.done === 0 && !this.expired) {
+      // Another task has taken what this one was woken for.
+      completion.waiters.pushBack(this);
+      return undefined;
+    }
+    const leftNs = this.finish();
+    completion.spare = this;
+    return tryWaitForCompletion(completion) ? leftNs : 0;
+  };
 }

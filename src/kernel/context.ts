@@ -144,7 +144,7 @@ export class Context {
   }
 
   /** @internal Begin a wait of the current task, after the checks of `schedule`. @linux schedule */
-  wait<T>(waitsFor: () => string, hasTimeout = false): Wait<T> {
+  wait<T>(waitsFor: () => string, hasTimeout = false, decide: (() => T | undefined) | null = null): Wait<T> {
     const kernel = this.#kernel;
     if (this.preemptCount !== 0 && kernel.dead === null) this.#reportScheduling(this.#task);
     if (!this.inTask) {
@@ -153,7 +153,7 @@ export class Context {
     }
     // Whoever runs next has interrupts enabled, as after a real switch; the sleeper loses its protection.
     this.setIrqsDisabled(false);
-    return kernel.machine.scheduler.wait<T>(waitsFor, hasTimeout);
+    return kernel.machine.scheduler.wait<T>(waitsFor, hasTimeout, decide);
   }
 
   #reportScheduling(task: Task | null): void {

@@ -66,7 +66,8 @@ export class SpinLock {
       splat(this.kernel, 'lock', `BUG: spinlock already unlocked: '${this.name}'`);
       return;
     }
-    const at = held.lastIndexOf(this);
+    // Nearly always it was taken last.
+    const at = held[held.length - 1] === this ? held.length - 1 : held.lastIndexOf(this);
     if (at < 0) splat(this.kernel, 'lock', `BUG: spinlock wrong owner: '${this.name}' is ${this.holder()}`);
     else if (at === held.length - 1) held.pop();
     else held.splice(at, 1);

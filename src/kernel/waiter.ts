@@ -12,7 +12,7 @@ export class Waiter extends ListNode {
   /** The timeout has passed. */
   expired = false;
   readonly #kernel: Kernel;
-  #wait: Wait<void> | null = null;
+  #wait: Wait<unknown> | null = null;
   #timer: TimerHandle | null = null;
   #deadlineNs = 0;
   #finite = false;
@@ -41,8 +41,14 @@ export class Waiter extends ListNode {
     this.#wait = wait;
     return wait.promise;
   }
+  /** Sleep until `decide`, asked at each wake-up, gives something. */
+  sleepUntil<T>(waitsFor: () => string, decide: () => T | undefined): Promise<T> {
+    const wait = this.#kernel.context.wait<T>(waitsFor, this.#finite, decide);
+    this.#wait = wait;
+    return wait.promise;
+  }
   wake(): void {
-    this.#wait?.wake();
+    this.#wait?.wake(undefined);
   }
   /** Over: what is left of the timeout, at least 1; Infinity without one. */
   finish(): number {
