@@ -175,7 +175,7 @@ export class PageAllocator {
     for (let i = index; i < index + count; i++) this.#managed[zone[i]!] = this.#managed[zone[i]!]! + 1;
     this.buddy.release(index, count);
   }
-  /** @linux init_per_zone_wmark_min */
+  /** As init_per_zone_wmark_min. */
   #setWatermarks(): void {
     const low = this.#managed[0]! + this.#managed[1]! + this.#managed[2]!;
     const minKib = Math.min(262144, Math.max(128, Math.floor(Math.sqrt(low * 4 * 16))));

@@ -329,7 +329,7 @@ export function kmalloc(kernel: Kernel, size: number, gfp: Gfp): Mem | null {
     .cache(size, (flags & __GFP_DMA) !== 0)
     .alloc(flags, size);
 }
-/** kmalloc serves from the linear map, and from no DMA32 caches. @linux kmalloc_fix_flags */
+/** kmalloc serves from the linear map, and from no DMA32 caches (kmalloc_fix_flags). */
 function fixFlags(kernel: Kernel, gfp: Gfp): Gfp {
   const fixed = gfp & ~(__GFP_HIGHMEM | __GFP_DMA32);
   const bad = `0x${(gfp & ~fixed).toString(16)} (${gfpNames(gfp & ~fixed)})`;
@@ -339,7 +339,7 @@ function fixFlags(kernel: Kernel, gfp: Gfp): Gfp {
   );
   return fixed;
 }
-/** @linux kmalloc_large */
+/** As kmalloc_large. */
 function kmallocLarge(kernel: Kernel, size: number, gfp: Gfp): Mem | null {
   const order = getOrder(size);
   const flags = (gfp & (__GFP_HIGHMEM | __GFP_DMA32)) !== 0 ? fixFlags(kernel, gfp) : gfp;

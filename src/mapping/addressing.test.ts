@@ -6,6 +6,7 @@ import { EIO, OK } from '../base/errno.ts';
 import { DMA_BIDIRECTIONAL, DMA_TO_DEVICE } from '../kernel/dma-direction.ts';
 import { Device, GFP_KERNEL, kernelImage, type Mem, moduleData } from '../kernel/index.ts';
 import { getFreePage, getFreePages, memAt, type Page, physToPage, virtToPage } from '../kernel/page-alloc.ts';
+import { dmaAllocCoherent, dmaFreeCoherent } from './coherent.ts';
 import { directRig } from './direct-rig.cases.ts';
 import { dmaToPhys, physToDma } from './dma-range.ts';
 import { SIZE_MAX } from './limits.ts';
@@ -34,8 +35,8 @@ import { dmaMapResource } from './resource.ts';
 import { sgAlloc, sgAt, sgSetPage } from './scatterlist.ts';
 import { dmaMapSg, dmaMapSgtable } from './sg.ts';
 import { SgTable, sgAllocTable } from './sg-table.ts';
-import { dmaMapPage, dmaMapSingle, dmaUnmapSingle } from './streaming.ts';
-import { dmaNeedSync, dmaSyncSingleForCpu } from './sync.ts';
+import { dmaMapPage, dmaMapSingle, dmaUnmapPage, dmaUnmapSingle } from './streaming.ts';
+import { dmaNeedSync, dmaSyncSingleForCpu, dmaSyncSingleForDevice } from './sync.ts';
 
 const MIB = 2 ** 20;
 const windows = [
@@ -273,4 +274,19 @@ test('a device that snoops on a non-coherent machine needs no cache maintenance'
   dmaMapSingle(rig.dev, mem, DMA_BIDIRECTIONAL);
   assert.ok(cleaned > 0);
   assert.equal(virtToPage(mem) * PAGE_SIZE, mem.phys);
+});
+
+test('bogus addresses harm nothing but their own', () => {
+  const { kernel, dev } = directRig({ coherent: false });
+  const beyond = physToPage(physAddr(2 ** 31));
+  const addr = dmaMapPage(dev, beyond, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+  dmaUnmapPage(dev, addr, PAGE_SIZE, DMA_BIDIRECTIONAL);
+  dmaUnmapPage(dev, DMA_MAPPING_ERROR, PAGE_SIZE, DMA_BIDIRECTIONAL);
+  dmaSyncSingleForCpu(dev, DMA_MAPPING_ERROR, PAGE_SIZE, DMA_BIDIRECTIONAL);
+  dmaSyncSingleForDevice(dev, DMA_MAPPING_ERROR, PAGE_SIZE, DMA_BIDIRECTIONAL);
+  const { mem, handle } = dmaAllocCoherent(dev, PAGE_SIZE, GFP_KERNEL)!;
+  dmaFreeCoherent(dev, PAGE_SIZE, mem, (handle + 2 ** 31) as typeof handle);
+  dmaFreeCoherent(dev, PAGE_SIZE, mem, handle);
+  assert.equal(kernel.pages.freePages, kernel.pages.managedPages);
+  assert.equal(kernel.splats.length, 1);
 });

@@ -25,7 +25,7 @@ import { sgSetPage } from './scatterlist.ts';
 import { type SgTable, sgAllocTable } from './sg-table.ts';
 import { mapUser, type UserMapping } from './user-mapping.ts';
 
-/** The zone in which all memory is reachable, if one must be asked for. @linux dma_direct_optimal_gfp_mask */
+/** The zone in which all memory is reachable, if one must be asked for (dma_direct_optimal_gfp_mask). */
 function optimalZone(dev: Device, physLimit: number): Gfp {
   if (physLimit <= dev.kernel.pages.zoneDmaLimit) return __GFP_DMA;
   return physLimit < 2 ** 32 ? __GFP_DMA32 : 0;
@@ -36,7 +36,7 @@ function coherentPhysLimit(dev: Device): number {
   const phys = dmaToPhys(dev, limit);
   return phys < 0 ? Number.POSITIVE_INFINITY : phys;
 }
-/** @linux __dma_direct_alloc_pages */
+/** As __dma_direct_alloc_pages. */
 function allocReachable(dev: Device, size: number, gfp: Gfp, allowHighmem: boolean): Page | null {
   const { kernel } = dev;
   const tlb = ioTlbMemOf(dev);
@@ -83,7 +83,7 @@ export function dmaDirectAlloc(dev: Device, size: number, gfp: Gfp, attrs: numbe
   const mem = noMapping ? cookie(dev, page, bytes) : cpuPointer(dev, page, size, bytes);
   return { mem, handle: physToDma(dev, pageToPhys(page)) };
 }
-/** A pointer that cannot be read or written. @linux dma_direct_alloc_no_mapping */
+/** A pointer that cannot be read or written (dma_direct_alloc_no_mapping). */
 function cookie(dev: Device, page: Page, bytes: number): Mem {
   const phys = pageToPhys(page);
   if (!dev.dmaCoherent) archDmaPrepCoherent(dev.kernel, phys, bytes);
@@ -109,7 +109,7 @@ export function cpuPointer(dev: Device, page: Page, size: number, bytes: number)
   return size === bytes ? whole : frames.uncachedMem(index, size);
 }
 
-/** What is freed is the page behind `handle`. @linux dma_direct_free */
+/** What is freed is the page behind `handle`; the alias that goes away is that of `mem`. @linux dma_direct_free */
 export function dmaDirectFree(dev: Device, size: number, mem: Mem, handle: DmaAddr, attrs: number): void {
   const bytes = alignUp(size, PAGE_SIZE);
   const tlb = ioTlbMemOf(dev);
@@ -119,9 +119,8 @@ export function dmaDirectFree(dev: Device, size: number, mem: Mem, handle: DmaAd
     return;
   }
   if (allocSources(dev.kernel).atomicPool?.free(dev, mem, bytes) === true) return;
-  const phys = dmaToPhys(dev, handle);
-  if (!dev.dmaCoherent && phys >= 0) archDmaClearUncached(dev.kernel, phys, bytes);
-  const page = physToPage(phys);
+  if (!dev.dmaCoherent && mem.bank.contains(mem.phys, bytes)) archDmaClearUncached(dev.kernel, mem.phys, bytes);
+  const page = physToPage(dmaToPhys(dev, handle));
   if (tlb.backend?.freePages(dev, page, bytes) === true) return;
   freeContiguousOrPages(dev, page, bytes);
 }

@@ -41,7 +41,7 @@ export function dmaAllocNoncontiguous(
   }
   return table;
 }
-/** @linux alloc_single_sgt */
+/** As alloc_single_sgt. */
 function allocSingle(dev: Device, size: number, dir: DmaDataDirection, gfp: Gfp): SgTable | null {
   const pages = allocPagesQuietly(dev, size, dir, gfp);
   if (pages === null) return null;

@@ -18,7 +18,7 @@ import {
 import { type DmaMapOps, getDmaOps, setDmaOps } from './ops.ts';
 import { dmaMapResource, dmaUnmapResource } from './resource.ts';
 import { sgAlloc } from './scatterlist.ts';
-import { dmaMapSg, dmaMapSgtable, dmaUnmapSg } from './sg.ts';
+import { dmaMapSg, dmaMapSgtable, dmaUnmapSg, dmaUnmapSgtable } from './sg.ts';
 import { SgTable } from './sg-table.ts';
 import { dmaMapSingle, dmaUnmapSingle } from './streaming.ts';
 import {
@@ -78,6 +78,7 @@ test('installed operations are asked for everything, with what the driver passed
   dmaSyncSgtableForCpu(dev, table, dir);
   dmaSyncSgtableForDevice(dev, table, dir);
   dmaUnmapSg(dev, sg, 3, dir);
+  dmaUnmapSgtable(dev, table, dir, 0);
   dmaUnmapSingle(dev, addr, 4096, dir);
   dmaUnmapResource(dev, dmaMapResource(dev, physAddr(0x2000), 8, dir, 0), 8, dir, 0);
   assert.deepEqual(calls, [
@@ -92,6 +93,7 @@ test('installed operations are asked for everything, with what the driver passed
     'sgDevice sg 3',
     'sgCpu sg 3',
     'sgDevice sg 3',
+    'unmapSg sg 3',
     'unmapSg sg 3',
     'unmap 4096 4096',
     'unmapResource 8192 8',
