@@ -7,6 +7,7 @@ import type { CheckState } from './state.ts';
 
 /** Reports that come with a finding of their own, which says more. */
 const TOLD_ELSEWHERE = /rejecting DMA map of vmalloc memory|called while \d+ clients hold a reference/;
+const UNREACHABLE = /DMA addr .* overflow \(mask /;
 const NO_DIRECTION = /^kernel BUG: at kernel\/dma\/mapping\.c: (.*)$/;
 
 /** See the file's head. */
@@ -30,6 +31,8 @@ export class KernelChecks {
     } else if (kind === 'oops') {
       const what = message.replace(/^Internal error: Oops: /, '');
       if (!this.#engine.threw(what)) state.report('kernel/oops', null, at, null, { what: message }, message);
+    } else if (UNREACHABLE.test(message)) {
+      state.report('dma/unreachable-memory', null, at, null, { what: message }, message);
     } else if (!TOLD_ELSEWHERE.test(message)) {
       state.report('kernel/warning', null, at, null, { what: message, kind }, message);
     }

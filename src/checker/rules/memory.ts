@@ -69,6 +69,19 @@ or rodata". Copy constant data to a kmalloc buffer.`,
     fix: ({ at, mappedAt }) => `copy the data to a buffer from kmalloc and map that${lineText('in', at ?? mappedAt)}`,
   }),
 
+  'dma/unreachable-memory': rule<{ what: string }>({
+    severity: 'portability',
+    statement: 'A device is given memory that its DMA mask reaches.',
+    wording: 'DMA addr overflow',
+    page: `A device whose mask is narrower than the memory of the machine cannot reach all of it. Where the kernel has bounce buffers, it
+copies; where it has none, the map call fails, and works again on a machine with less memory. Set the widest mask that the hardware has,
+allocate with GFP_DMA or GFP_DMA32 where it is narrow, and handle the failure.`,
+    message: ({ values: v }) => v.what,
+    kernel: ({ values: v }) => v.what,
+    fix: ({ at }) =>
+      `allocate it with GFP_DMA32 or GFP_DMA, or set a wider mask with dmaSetMask${lineText('; see', at)}`,
+  }),
+
   'dma/freed-memory': rule<{
     address: number;
     bytes: number;
