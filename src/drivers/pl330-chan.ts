@@ -33,7 +33,7 @@ import {
   spinLock,
   spinUnlock,
 } from '../kernel/index.ts';
-import { DMA_MAPPING_ERROR, dmaMapResource, dmaUnmapResource } from '../mapping/index.ts';
+import { DMA_MAPPING_ERROR, dmaMappingError, dmaMapResource, dmaUnmapResource } from '../mapping/index.ts';
 import { PL330 } from '../regs/pl330.ts';
 import type { Pl330Desc, Pl330DescPool } from './pl330-desc.ts';
 import { MAX_BURST, maxPieceBytes } from './pl330-program.ts';
@@ -96,7 +96,7 @@ export class Pl330Chan extends VirtDmaChan {
       this.unmapFifo();
       const phys = (isRead ? srcAddr : dstAddr) ?? NO_ADDRESS;
       const bus = dmaMapResource(this.dmac.dev, phys, desc.width, fifoMapDir(desc.dir), 0);
-      if (bus === DMA_MAPPING_ERROR) return bus;
+      if (dmaMappingError(this.dmac.dev, bus) !== OK) return DMA_MAPPING_ERROR;
       this.#fifoDir = desc.dir;
       this.#fifoBus = bus;
       this.#fifoBytes = desc.width;
