@@ -64,8 +64,8 @@ function plainPath(file: string): string {
   return path.includes('%') ? decodeURIComponent(path) : path;
 }
 
-/** The folder above this one: src/ or dist/. */
-const HOUSE = plainPath(import.meta.url).replace(/checker\/[^/]*$/, '');
+/** The folder above this one: src/ or dist/. The language alone does not know that a module has an address. */
+const HOUSE = plainPath((import.meta as { url?: string }).url ?? '').replace(/checker\/[^/]*$/, '');
 /** What stands between a driver and the checker. `drivers` is no part of it: a driver's call is a place there too. */
 const INFRASTRUCTURE = /^(base|machine|hw|kernel|mapping|iommu|dmaengine|dmabuf|checker|trace)\//;
 
