@@ -205,11 +205,12 @@ export class SimCpu implements SchedulerHost {
     if (quiet && usual && end - scheduler.currentSinceNs <= LOCKUP_NS) {
       this.#untilNoise--;
       time.now = end;
-    } else this.#passTo(end);
+    } else this.#passSlowly(ns);
   }
-  #passTo(end: number): void {
+  #passSlowly(ns: number): void {
     this.#enter();
     const time = this.#time;
+    const end = time.now + ns;
     for (;;) {
       this.#advance(end, true);
       if (!this.#canDeliver()) break;
