@@ -19,7 +19,7 @@ import {
   dmaSyncSingleForDevice,
   dmaUnmapSingle,
 } from '../mapping/index.ts';
-import { messageOf } from './finding.ts';
+import { fixOf, messageOf } from './finding.ts';
 import { makeRig, type Rig } from './rig.cases.ts';
 
 function map(rig: Rig, mem: Mem, dir: DmaDataDirection): DmaAddr {
@@ -62,6 +62,7 @@ for (const coherent of [true, false]) {
       nearAddress: addr,
       nearBytes: 64,
       unmapped: false,
+      otherDevice: '',
     });
     assert.match(
       messageOf(finding),
@@ -75,7 +76,10 @@ for (const coherent of [true, false]) {
     const addr = map(rig, rig.kmalloc(4096), DMA_BIDIRECTIONAL);
     rig.b.read(addr, 16);
     assert.deepEqual(rig.found(), ['dma/device-access-outside']);
-    assert.equal(rig.findings()[0]!.device, 'labdma2');
+    const finding = rig.findings()[0]!;
+    assert.equal(finding.device, 'labdma2');
+    assert.match(messageOf(finding), /which is mapped for labdma$/);
+    assert.match(fixOf(finding) ?? '', /map it for labdma2, the device that does the DMA .*, in line \d+/);
   });
 }
 

@@ -216,24 +216,38 @@ export class AccessChecks {
     const near = this.#nearestBelow(master, at);
     const nearEnd = near < 0 ? -1 : ledger.address[near]! + ledger.size[near]!;
     // An access that ran out of a mapping is about that mapping, whatever was mapped behind it before.
-    const past = nearEnd === at || at > start ? -1 : history.find(device, at, end - at);
+    const other = this.#ofAnother(master, at);
+    const past = nearEnd === at || at > start || other >= 0 ? -1 : history.find(device, at, end - at);
+    const isNear = near >= 0 && past < 0 && other < 0;
     const values = {
       address: at,
       bytes: end - at,
       write: isWrite,
       status: STATUS_TEXT[status],
-      nearAddress: near < 0 || past >= 0 ? 0 : ledger.address[near]!,
-      nearBytes: near < 0 || past >= 0 ? 0 : ledger.size[near]!,
+      nearAddress: isNear ? ledger.address[near]! : 0,
+      nearBytes: isNear ? ledger.size[near]! : 0,
       unmapped: past >= 0,
+      otherDevice: other < 0 ? '' : state.devices[ledger.device[other]!]!.name,
     };
-    const at_ = past < 0 ? null : placeOf(history.unmappedTraces[past] ?? null);
-    let mappedAt = near < 0 ? null : state.madeAt(near);
+    const unmappedAt = past < 0 ? null : placeOf(history.unmappedTraces[past] ?? null);
+    let mappedAt = isNear ? state.madeAt(near) : other >= 0 ? state.madeAt(other) : null;
     if (past >= 0) mappedAt = placeOf(history.mappedTraces[past] ?? null);
     const distinct = `${isWrite} ${values.nearAddress}`;
     const rule = 'dma/device-access-outside';
-    const finding = state.report(rule, master.device, at_, mappedAt, values, distinct, master.name, HARDWARE);
+    const finding = state.report(rule, master.device, unmappedAt, mappedAt, values, distinct, master.name, HARDWARE);
     master.outside = finding.times === 1 ? finding : null;
     master.outsideEnd = end;
+  }
+  /** An entry of another device that covers the byte; -1: none. */
+  #ofAnother(master: Master, at: number): number {
+    if (master.device === null) return -1;
+    const { byAddress, rights } = this.#ledger;
+    for (let number = 0; number < this.#state.devices.length; number++) {
+      if (this.#state.devices[number] === master.device) continue;
+      const entry = byAddress.covering(number, at, rights, MAY_READ | MAY_WRITE);
+      if (entry >= 0) return entry;
+    }
+    return -1;
   }
   #nearestBelow(master: Master, at: number): number {
     const { byAddress, address, size } = this.#ledger;

@@ -1,6 +1,6 @@
 /** Rules of what devices do on the bus, held against the ledger byte by byte. */
 import { hexAddr } from '../../base/addr.ts';
-import { bytesText, rule } from '../rule.ts';
+import { bytesText, lineText, rule } from '../rule.ts';
 
 const LATER = 'wait for the transfer to end, or terminate it, before unmapping';
 
@@ -16,6 +16,8 @@ export const deviceAccessRules = {
     nearBytes: number;
     /** Whether the bytes were mapped for the device and are unmapped now. */
     unmapped: boolean;
+    /** The device that the bytes are mapped for instead, or ''. */
+    otherDevice: string;
   }>({
     severity: 'error',
     statement: 'A device reads and writes only memory that is mapped or allocated for it at that moment.',
@@ -25,10 +27,12 @@ IOMMU works in pages: 2 KiB past a 64-byte mapping is within the page, and passe
 it overwrites memory of somebody else; with one, a fault is logged and the data is missing.
 
 Usual causes: the buffer was unmapped or freed while the device still ran; the length given to the device is larger than what was
-mapped; the device was given a physical address instead of the one the map call returned.`,
+mapped; the device was given a physical address instead of the one the map call returned; the buffer was mapped for another device
+than the one that does the DMA.`,
     message: ({ device, values: v }) => {
       const did = `${device} ${v.write ? 'wrote' : 'read'} ${bytesText(v.bytes)} at ${hexAddr(v.address)}`;
       const answer = v.status === 'ok' ? '' : ` (the bus answered: ${v.status})`;
+      if (v.otherDevice !== '') return `${did}, which is mapped for ${v.otherDevice}${answer}`;
       if (v.unmapped) return `${did}, which is unmapped already${answer}`;
       if (v.nearBytes === 0) return `${did}, where nothing is mapped for it${answer}`;
       const past = v.address - (v.nearAddress + v.nearBytes);
@@ -36,7 +40,10 @@ mapped; the device was given a physical address instead of the one the map call 
       return `${did}, ${where} the end of a ${v.nearBytes}-byte mapping at ${hexAddr(v.nearAddress)}${answer}`;
     },
     kernel: () => null,
-    fix: ({ values: v }) => {
+    fix: ({ device, mappedAt, values: v }) => {
+      if (v.otherDevice !== '') {
+        return `map it for ${device}, the device that does the DMA (chan.device.dev for a DMA channel)${lineText(', in', mappedAt)}`;
+      }
       if (v.unmapped) return LATER;
       if (v.nearBytes === 0) return 'give the device the address that the map call returned, while it is mapped';
       return `map ${bytesText(v.address + v.bytes - v.nearAddress)}, or give the device a length of ${v.nearBytes}`;
