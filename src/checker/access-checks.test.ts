@@ -185,6 +185,20 @@ test('bytes that the CPU wrote after mapping are stale for the device until the 
   assert.match(messageOf(finding), /labdma read stale bytes 100–129, 1000–1003 \(34 in all\)/);
 });
 
+test('the stale bytes of a transfer in many accesses are one finding', () => {
+  const rig = makeRig();
+  const mem = rig.kmalloc(4096);
+  const addr = map(rig, mem, DMA_TO_DEVICE);
+  mem.bytes.fill(0xaa, 64, 2048);
+  for (let at = 0; at < 4096; at += 128) rig.a.read(addr + at, 128);
+  rig.a.read(addr, 256);
+  const [finding, ...rest] = rig.findings();
+  assert.deepEqual(rest, []);
+  assert.deepEqual(finding?.rule === 'dma/missing-sync-for-device' && finding.values.stale, [
+    { offset: 64, bytes: 1984 },
+  ]);
+});
+
 test('after dmaSyncSingleForDevice nothing is stale, and on a coherent machine nothing ever is', () => {
   for (const coherent of [false, true]) {
     const rig = makeRig({ coherent });

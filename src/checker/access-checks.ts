@@ -7,7 +7,8 @@ import type { RamBank } from '../machine/ram.ts';
 import type { FindingOf } from './finding.ts';
 import { EntryFlag, EntryType, type Ledger, MAY_READ, MAY_WRITE } from './ledger.ts';
 import { placeOf } from './place.ts';
-import { staleForDevice } from './stale.ts';
+import type { ByteRange } from './rule.ts';
+import { mergeRanges, staleForDevice } from './stale.ts';
 import type { CheckState } from './state.ts';
 
 const STATUS_TEXT = ['ok', 'decode error', 'translation fault', 'slave error'] as const;
@@ -186,7 +187,13 @@ export class AccessChecks {
       stale: stale.map((range) => ({ offset: range.offset + offset, bytes: range.bytes })),
     };
     const { state, madeAt } = this.#facts(entry);
-    state.report('dma/missing-sync-for-device', dev, null, madeAt, values, values.mapAddress, dev.name, HARDWARE);
+    const rule = 'dma/missing-sync-for-device';
+    const finding = state.report(rule, dev, null, madeAt, values, values.mapAddress, dev.name, HARDWARE);
+    // A transfer is many accesses: all their stale bytes are one finding's.
+    const found = finding.values;
+    if (found !== values && found.mapAddress === values.mapAddress) {
+      (found as { stale: readonly ByteRange[] }).stale = mergeRanges([...found.stale, ...values.stale]);
+    }
   }
   #facts(entry: number) {
     return { state: this.#state, madeAt: this.#state.madeAt(entry) };

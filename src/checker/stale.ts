@@ -84,8 +84,13 @@ function joinNear(ranges: readonly ByteRange[]): ByteRange[] {
   const joined: { offset: number; bytes: number }[] = [];
   for (const { offset, bytes } of ranges) {
     const last = joined[joined.length - 1];
-    if (last !== undefined && offset - last.offset - last.bytes <= GAP) last.bytes = offset + bytes - last.offset;
-    else joined.push({ offset, bytes });
+    if (last !== undefined && offset - last.offset - last.bytes <= GAP) {
+      last.bytes = Math.max(last.bytes, offset + bytes - last.offset);
+    } else joined.push({ offset, bytes });
   }
   return joined;
+}
+/** Ranges in any order, which may overlap, as few ascending ones. */
+export function mergeRanges(ranges: readonly ByteRange[]): ByteRange[] {
+  return joinNear(ranges.slice().sort((a, b) => a.offset - b.offset));
 }
