@@ -37,9 +37,9 @@ export interface Checker {
   /**
    * The driver (or its test) saw wrong data or gave up: say so at once, before it unmaps anything. Names the mapped
    * bytes that the CPU sees wrongly at this moment; `mem` limits that to a buffer. `thrown` is the error that says where;
-   * without it the caller's place counts.
+   * without it the caller's place counts. Returns whether a finding explains the failure.
    */
-  driverFailed(message: string, mem?: Mem | null, thrown?: unknown): void;
+  driverFailed(message: string, mem?: Mem | null, thrown?: unknown): boolean;
   /**
    * The run ended, with the `error` that ended it when there is one: what is left over is reported. Call it before the
    * board is taken down; what its drivers leave behind when they are unbound is reported then.
@@ -92,7 +92,7 @@ export function attachChecker(checked: Checked, options: CheckerOptions = {}): C
       : NEED_ACCESSES.map((rule) => `${rule}: ${machine.name} does not show device accesses`),
     findings: () => state.log.all.slice(),
     driverFailed(message, mem = null, thrown = undefined) {
-      end.driverFailed(message, mem, placeOfError(thrown) ?? state.here());
+      return end.driverFailed(message, mem, placeOfError(thrown) ?? state.here());
     },
     runEnded(error) {
       if (ended) return;

@@ -81,12 +81,13 @@ export class EndChecks {
     }
   }
 
-  /** The driver says that something is wrong, in `mem` when given: which mapped bytes does the CPU see wrongly? */
-  driverFailed(message: string, mem: Mem | null, at: Place | null): void {
-    this.#staleAll(message, mem, at);
+  /** The driver says that something is wrong, in `mem` when given: which mapped bytes does the CPU see wrongly? Whether any. */
+  driverFailed(message: string, mem: Mem | null, at: Place | null): boolean {
+    return this.#staleAll(message, mem, at);
   }
 
-  #staleAll(failure: string, mem: Mem | null, at: Place | null): void {
+  #staleAll(failure: string, mem: Mem | null, at: Place | null): boolean {
+    let found = false;
     const state = this.#state;
     const { ledger } = state;
     ledger.forEach((entry) => {
@@ -106,7 +107,9 @@ export class EndChecks {
         failure,
       };
       state.report('dma/missing-sync-for-cpu', dev, at, state.madeAt(entry), values, values.mapAddress);
+      found = true;
     });
+    return found;
   }
   /** Bytes that the device wrote and that the CPU does not see, relative to the entry's start. */
   #staleOf(entry: number): ByteRange[] {
