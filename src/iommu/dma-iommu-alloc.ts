@@ -15,8 +15,8 @@ import {
   type Gfp,
   gfpflagsAllowBlocking,
 } from '../kernel/gfp.ts';
+import type { Mem } from '../kernel/index.ts';
 import { MAX_PAGE_ORDER, type Page, pageToPhys, physToPage } from '../kernel/page-alloc.ts';
-import type { Mem } from '../machine/mem.ts';
 import { allocContiguousOrPages, allocSources, freeContiguousOrPages } from '../mapping/alloc-sources.ts';
 import { cpuPointer, setCoherentKind } from '../mapping/direct-alloc.ts';
 import type { DmaCoherent, DmaPages } from '../mapping/ops.ts';
