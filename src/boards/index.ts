@@ -16,6 +16,7 @@ export { type Mode, type ModeTerm, modeTermDescription, modeTerms, modeTermUsage
 export { System, type Teardown } from './system.ts';
 
 /** Every board, in the order in which they are shown. Adding one is one file, and one line here. */
+export { rpi3, zynqA9 };
 export const boards: readonly Board[] = [zynqA9, rpi3];
 
 /** The board of a name. Throws an Error that lists the known ones. */

@@ -34,7 +34,7 @@ export class ControlBlockPool {
     this.#dev = dev;
   }
 
-  /** A block with unknown content; null when there is none left. The caller keeps others out. */
+  /** A block with unknown content; null when there is none left. Any context. */
   take(): ControlBlock | null {
     const block = this.#free;
     if (block !== null) {
@@ -47,17 +47,15 @@ export class ControlBlockPool {
     block.nextFree = this.#free;
     this.#free = block;
   }
-  /** Memory for more blocks, to be given to `addPage`; null without memory. Any context, no lock held. */
-  newPage(): DmaCoherent | null {
-    return dmaAllocCoherent(this.#dev, PAGE_SIZE, GFP_NOWAIT);
-  }
-  /** Carve a page into blocks, and give one of them. */
-  addPage(page: DmaCoherent): ControlBlock {
+  /** Get another page of blocks, and take one; null without memory. Any context. */
+  grow(): ControlBlock | null {
+    const page = dmaAllocCoherent(this.#dev, PAGE_SIZE, GFP_NOWAIT);
+    if (page === null) return null;
     this.#pages.push(page);
     for (let at = PAGE_SIZE - CONTROL_BLOCK.sizeBytes; at >= 0; at -= CONTROL_BLOCK.sizeBytes) {
       this.free(new ControlBlock(page.mem.slice(at, CONTROL_BLOCK.sizeBytes), addrAdd(page.handle, at)));
     }
-    return this.take()!;
+    return this.take();
   }
   /** Give all pages back; no block may be in use. */
   destroy(): void {

@@ -1,5 +1,5 @@
 /** A channel of the BCM2835's DMA controller as its driver sees it, and its descriptors: chains of control blocks. */
-import { type DmaAddr, List } from '../base/index.ts';
+import type { DmaAddr } from '../base/index.ts';
 import {
   type Cookie,
   DMA_DEV_TO_MEM,
@@ -23,12 +23,11 @@ import {
   IRQ_NONE,
   type IrqReturn,
   readl,
-  SpinLock,
+  readlRelaxed,
   spinLock,
-  spinLockIrqsave,
   spinUnlock,
-  spinUnlockIrqrestore,
   writel,
+  writelRelaxed,
 } from '../kernel/index.ts';
 import { CHANNEL_STRIDE, CONTROL_BLOCK, DMA } from '../regs/bcm2835-dma.ts';
 import { type ControlBlock, ControlBlockPool } from './bcm2835-dma-blocks.ts';
@@ -55,6 +54,7 @@ export class Bcm2835Desc extends VirtDmaDesc {
   frames = 0;
   /** Those that it owns. */
   readonly blocks: ControlBlock[] = [];
+  nextSpare: Bcm2835Desc | null = null;
 }
 
 /** See the file's head. Methods that say so want `lock` held. */
@@ -75,9 +75,11 @@ export class Bcm2835Chan extends VirtDmaChan {
   /** The last transfer that failed. */
   failedCookie: Cookie = 0;
   readonly #blocks: ControlBlockPool;
-  /** Descriptors for reuse. They and the blocks are taken by prep and given back by the tasklet. */
-  readonly #spare = new List<VirtDmaDesc>('spare');
-  readonly #spareLock: SpinLock;
+  /**
+   * Descriptors for reuse. They and the blocks are taken by prep and given back by the tasklet, without a lock: between
+   * looking at the first and taking it nothing can come in, as there is no time point (llist has cmpxchg for that).
+   */
+  #spare: Bcm2835Desc | null = null;
 
   constructor(dev: Device, io: IoMem, ch: number, irq: number, irqFlags: number) {
     super(dev.kernel, `${dev.name}.${ch}`);
@@ -88,7 +90,6 @@ export class Bcm2835Chan extends VirtDmaChan {
     this.#io = io;
     this.#base = ch * CHANNEL_STRIDE;
     this.#blocks = new ControlBlockPool(dev);
-    this.#spareLock = new SpinLock(dev.kernel, `${dev.name}.${ch}.spare`);
     this.isLite = LITE.test(this.#read(DMA.DEBUG.offset));
   }
 
@@ -108,9 +109,9 @@ export class Bcm2835Chan extends VirtDmaChan {
 
   /** An empty descriptor. Any context. */
   newDesc(dir: DmaTransferDirection, cyclic: boolean): Bcm2835Desc {
-    const flags = spinLockIrqsave(this.#spareLock);
-    const desc = (this.#spare.shift() ?? new Bcm2835Desc()) as Bcm2835Desc;
-    spinUnlockIrqrestore(this.#spareLock, flags);
+    const desc = this.#spare ?? new Bcm2835Desc();
+    this.#spare = desc.nextSpare;
+    desc.nextSpare = null;
     desc.dir = dir;
     desc.cyclic = cyclic;
     desc.size = 0;
@@ -119,15 +120,15 @@ export class Bcm2835Chan extends VirtDmaChan {
   }
   /** A spare descriptor keeps one block, all that most need. */
   override descFree(vd: VirtDmaDesc): void {
-    const { blocks } = vd as Bcm2835Desc;
-    const flags = spinLockIrqsave(this.#spareLock);
+    const desc = vd as Bcm2835Desc;
+    const { blocks } = desc;
     while (blocks.length > 1) this.#blocks.free(blocks.pop()!);
-    this.#spare.pushBack(vd);
-    spinUnlockIrqrestore(this.#spareLock, flags);
+    desc.nextSpare = this.#spare;
+    this.#spare = desc;
   }
   /** When no descriptor is in use any more. */
   freePool(): void {
-    while (this.#spare.shift() !== null);
+    this.#spare = null;
     this.#blocks.destroy();
   }
 
@@ -145,7 +146,10 @@ export class Bcm2835Chan extends VirtDmaChan {
     periodBytes = 0,
   ): boolean {
     const max = this.maxFrame;
-    let [from, to, left, inPeriod] = [source as number, dest as number, sizeBytes, 0];
+    let from: number = source;
+    let to: number = dest;
+    let left = sizeBytes;
+    let inPeriod = 0;
     while (left > 0) {
       let size = Math.min(left, max);
       let info = ti;
@@ -185,17 +189,8 @@ export class Bcm2835Chan extends VirtDmaChan {
     return true;
   }
   #newBlock(desc: Bcm2835Desc): ControlBlock | null {
-    const flags = spinLockIrqsave(this.#spareLock);
-    let block = this.#blocks.take();
-    spinUnlockIrqrestore(this.#spareLock, flags);
-    if (block === null) {
-      const page = this.#blocks.newPage();
-      if (page === null) return null;
-      const again = spinLockIrqsave(this.#spareLock);
-      block = this.#blocks.addPage(page);
-      spinUnlockIrqrestore(this.#spareLock, again);
-    }
-    desc.blocks.push(block);
+    const block = this.#blocks.take() ?? this.#blocks.grow();
+    if (block !== null) desc.blocks.push(block);
     return block;
   }
   /** The last block gets `extra`; that of a cyclic descriptor points at the first. */
@@ -217,7 +212,8 @@ export class Bcm2835Chan extends VirtDmaChan {
     }
     this.descIssued.remove(vd);
     this.desc = vd as Bcm2835Desc;
-    this.#write(DMA.CONBLK_AD.offset, this.desc.blocks[0]!.handle);
+    // The second write waits for the stores to the control blocks; the first need not.
+    writelRelaxed(this.desc.blocks[0]!.handle, this.#io, this.#base + DMA.CONBLK_AD.offset);
     this.#write(DMA.CS.offset, ACTIVE.mask);
   }
 
@@ -238,7 +234,8 @@ export class Bcm2835Chan extends VirtDmaChan {
    */
   residue(): number {
     const desc = this.desc!;
-    let [at, position] = [0, 0];
+    let at: number;
+    let position: number;
     // The channel may go on to its next block between the two reads.
     do {
       at = this.#read(DMA.CONBLK_AD.offset);
@@ -260,13 +257,13 @@ export class Bcm2835Chan extends VirtDmaChan {
   // ---- the interrupt ----
 
   readonly interrupt = (): IrqReturn => {
-    const cs = this.#read(DMA.CS.offset);
+    const cs = readlRelaxed(this.#io, this.#base + DMA.CS.offset);
     // Several channels may share the line.
     if (!INT.test(cs)) return IRQ_NONE;
     spinLock(this.lock);
     if (ERROR.test(cs)) this.#noteError();
     // ACTIVE stays set for a cyclic descriptor, and for one that was issued meanwhile; a finished channel stays idle.
-    this.#write(DMA.CS.offset, INT.mask | ACTIVE.mask);
+    writelRelaxed(INT.mask | ACTIVE.mask, this.#io, this.#base + DMA.CS.offset);
     const { desc } = this;
     if (desc !== null) {
       if (desc.cyclic) vchanCyclicCallback(desc);

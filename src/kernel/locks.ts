@@ -29,6 +29,8 @@ export class SpinLock {
   #serving: string | null = null;
   #place = '';
   #usage = 0;
+  /** Of the CPU when it was taken last; never 0, since taking it counts. */
+  #state = 0;
 
   constructor(kernel: Kernel, name: string) {
     this.kernel = kernel;
@@ -94,6 +96,10 @@ export class SpinLock {
 
   /** A lock that an interrupt takes must never be held with that interrupt enabled, whether or not it hits. */
   #recordUsage(context: Context): void {
+    // In the same context as last time, it is used in the same way.
+    const state = context.irqsDisabled ? ~context.preemptCount : context.preemptCount;
+    if (state === this.#state) return;
+    this.#state = state;
     let usage = this.#usage;
     if (context.inHardirq) usage |= IN_HARDIRQ;
     else {
