@@ -17,7 +17,7 @@ const DEFAULT_TIMING: ChannelTiming = {
   writeResponseNs: 120,
   bytesPerUs: 640,
   requestNs: 60,
-  sliceBytes: 32 * 1024,
+  sliceBytes: 64 * 1024,
 };
 
 /** How the controller is wired on its board. */
