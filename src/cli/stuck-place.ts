@@ -20,7 +20,7 @@ interface WorkerEvent {
 /** How long the debugger may take to answer. */
 const ANSWER_MS = 3000;
 
-/** The stack of the only worker, innermost frame first; empty when it cannot be had. The worker goes on afterwards. */
+/** The stack of the only worker that is running, innermost frame first; empty when it cannot be had. The worker goes on afterwards. */
 export function stackOfWorker(): Promise<readonly Frame[]> {
   const session = new Session();
   session.connect();
@@ -44,6 +44,8 @@ export function stackOfWorker(): Promise<readonly Frame[]> {
     };
     const timer = setTimeout(() => finish([]), ANSWER_MS);
     session.on('NodeWorker.attachedToWorker', ({ params }) => {
+      // Threads of Node's own, which run module hooks, are none of ours.
+      if (params.workerInfo.url.startsWith('node:')) return;
       worker = params.sessionId;
       send('Debugger.enable');
       send('Debugger.pause');
