@@ -4,7 +4,7 @@ import type { Board } from '../boards/index.ts';
 import { formatLogLine } from '../kernel/index.ts';
 import { CopyError, MAX_CHUNK_BYTES, NoChannelError, type StreamCopyResult, streamCopy } from '../tools/stream-copy.ts';
 import { createDestination, type Destination, openSource, type Source } from './copy-files.ts';
-import { CliError, EXIT_FINDINGS, fileReason } from './errors.ts';
+import { CliError, EXIT_FINDINGS, EXIT_USAGE, fileReason } from './errors.ts';
 import type { CliIo } from './io.ts';
 import { startProgress } from './progress.ts';
 import { bootBoard, channelsHint } from './systems.ts';
@@ -119,8 +119,14 @@ async function move(io: CliIo, job: CopyJob, ends: Parameters<typeof streamCopy>
       streamCopy(kernel, ends, { chunkBytes, ...(channel === undefined ? {} : { channel }) }),
     );
   } catch (error) {
-    if (error instanceof NoChannelError)
-      throw new CliError(`${board.name}: ${error.message}`, { hint: channelsHint(system) });
+    if (error instanceof NoChannelError) {
+      // A name that does not exist is the user's mistake; a board without any channel is not.
+      const hint = channelsHint(system);
+      throw new CliError(`${board.name}: ${error.message}`, {
+        hint,
+        exitCode: hint === '' ? EXIT_FINDINGS : EXIT_USAGE,
+      });
+    }
     if (error instanceof CopyError) {
       const hint = `'${job.destination}' was not made. See the kernel's log with --verbose.`;
       throw new CliError(`${board.name}: ${error.message}`, { exitCode: EXIT_FINDINGS, hint });

@@ -3,10 +3,7 @@
  * and what arrived is handed on in order. Memory stays bounded by the slots. Each slot has whole cache lines of its
  * own, and a chunk lies in them as it lies in the stream, so that odd chunk sizes make unaligned transfers.
  */
-
-import type { DmaAddr } from '../base/addr.ts';
-import { addrAdd, hexAddr, offsetIn } from '../base/addr.ts';
-import { getOrder } from '../base/bits.ts';
+import { addrAdd, offsetIn } from '../base/addr.ts';
 import { errnoName } from '../base/errno.ts';
 import {
   DMA_CTRL_ACK,
@@ -29,17 +26,20 @@ import {
   type Device,
   DMA_FROM_DEVICE,
   DMA_TO_DEVICE,
-  freePages,
   GFP_KERNEL,
-  getFreePages,
   type Kernel,
   reinitCompletion,
   waitForCompletionTimeout,
 } from '../kernel/index.ts';
-import type { Mem } from '../machine/mem.ts';
-import { dmaMappingError, dmaMapSingle, dmaUnmapSingle } from '../mapping/index.ts';
+import {
+  type DmaCoherent,
+  dmaAllocNoncoherent,
+  dmaFreeNoncoherent,
+  dmaSyncSingleForCpu,
+  dmaSyncSingleForDevice,
+} from '../mapping/index.ts';
 
-/** The largest chunk: two buffers of it are allocated in one piece each, per slot. */
+/** The largest chunk: it and its buffers' spare cache line are allocated in one piece. */
 export const MAX_CHUNK_BYTES = 2 << 20;
 
 /** Where the bytes come from and go to. */
@@ -83,20 +83,18 @@ export class NoChannelError extends Error {
   override name = 'NoChannelError';
 }
 
-/** One transfer in flight, and its buffers. */
+/** One transfer in flight, and its buffers, which stay mapped: the syncs hand them back and forth. */
 class Slot {
-  readonly source: Mem;
-  readonly target: Mem;
+  readonly source: DmaCoherent;
+  readonly target: DmaCoherent;
   readonly done: Completion;
-  sourceAddr = 0 as DmaAddr;
-  targetAddr = 0 as DmaAddr;
-  /** 0 while nothing is mapped. */
+  /** 0 while nothing is in flight. */
   bytes = 0;
   offset = 0;
   position = 0;
   failure = '';
 
-  constructor(source: Mem, target: Mem, done: Completion) {
+  constructor(source: DmaCoherent, target: DmaCoherent, done: Completion) {
     this.source = source;
     this.target = target;
     this.done = done;
@@ -136,8 +134,7 @@ class StreamCopy {
   readonly #ends: StreamEnds;
   readonly #options: StreamCopyOptions;
   readonly #lineBytes: number;
-  readonly #order: number;
-  readonly #buffers: Mem[] = [];
+  readonly #slots: Slot[] = [];
   #busy: Slot[] = [];
   #transfers = 0;
 
@@ -148,12 +145,12 @@ class StreamCopy {
     this.#ends = ends;
     this.#options = options;
     this.#lineBytes = kernel.machine.traits.cacheLineBytes;
-    this.#order = getOrder(options.chunkBytes + this.#lineBytes);
   }
 
   async run(): Promise<StreamCopyResult> {
     const { chunkBytes, slots = 4 } = this.#options;
-    const free = Array.from({ length: slots }, () => this.#makeSlot());
+    for (let i = 0; i < slots; i++) this.#slots.push(this.#makeSlot());
+    const free = [...this.#slots];
     const { machine } = this.#kernel;
     const startNs = machine.now();
     let read = 0;
@@ -163,7 +160,7 @@ class StreamCopy {
       if (!ended && free.length > 0) {
         const slot = free.pop()!;
         const offset = offsetIn(read, this.#lineBytes);
-        const bytes = await this.#outside(this.#ends.read(slot.source.bytes.subarray(offset, offset + chunkBytes)));
+        const bytes = await this.#outside(this.#ends.read(slot.source.mem.bytes.subarray(offset, offset + chunkBytes)));
         ended = bytes < chunkBytes;
         if (bytes === 0) continue;
         this.#start(slot, offset, bytes, read);
@@ -174,7 +171,7 @@ class StreamCopy {
       if (slot === undefined) break;
       await this.#finish(slot);
       await this.#outside(
-        this.#ends.write(slot.target.bytes.subarray(slot.offset, slot.offset + slot.bytes), slot.position),
+        this.#ends.write(slot.target.mem.bytes.subarray(slot.offset, slot.offset + slot.bytes), slot.position),
       );
       written += slot.bytes;
       slot.bytes = 0;
@@ -192,9 +189,10 @@ class StreamCopy {
   /** Give back everything, also in the middle of a transfer. */
   async end(): Promise<void> {
     if (this.#busy.length > 0) await dmaengineTerminateSync(this.#chan);
-    for (const slot of this.#busy) this.#unmap(slot);
-    this.#busy = [];
-    for (const buffer of this.#buffers) freePages(this.#kernel, buffer, this.#order);
+    for (const { source, target } of this.#slots) {
+      dmaFreeNoncoherent(this.#dev, source.mem.size, source.mem, source.handle, DMA_TO_DEVICE);
+      dmaFreeNoncoherent(this.#dev, target.mem.size, target.mem, target.handle, DMA_FROM_DEVICE);
+    }
   }
 
   #outside<T>(promise: Promise<T>): Promise<T> {
@@ -203,39 +201,33 @@ class StreamCopy {
 
   #makeSlot(): Slot {
     const done = new Completion(this.#kernel, `a transfer on ${this.#chan.name}`);
-    return new Slot(this.#buffer(), this.#buffer(), done);
+    const source = this.#buffer(DMA_TO_DEVICE);
+    try {
+      return new Slot(source, this.#buffer(DMA_FROM_DEVICE), done);
+    } catch (error) {
+      dmaFreeNoncoherent(this.#dev, source.mem.size, source.mem, source.handle, DMA_TO_DEVICE);
+      throw error;
+    }
   }
-  #buffer(): Mem {
-    const mem = getFreePages(this.#kernel, GFP_KERNEL, this.#order);
-    if (mem === null)
-      throw new CopyError(`the board has no free memory for buffers of ${this.#options.chunkBytes} bytes`);
-    this.#buffers.push(mem);
-    return mem;
+  /** Memory that the engine reaches. */
+  #buffer(direction: typeof DMA_TO_DEVICE | typeof DMA_FROM_DEVICE): DmaCoherent {
+    const sizeBytes = this.#options.chunkBytes + this.#lineBytes;
+    const buffer = dmaAllocNoncoherent(this.#dev, sizeBytes, direction, GFP_KERNEL);
+    if (buffer !== null) return buffer;
+    throw new CopyError(`no ${sizeBytes} bytes of free memory within the reach of ${this.#dev.name}`);
   }
 
   #start(slot: Slot, offset: number, bytes: number, position: number): void {
     slot.offset = offset;
     slot.position = position;
-    slot.failure = '';
-    slot.sourceAddr = this.#map(slot.source.slice(offset, bytes), DMA_TO_DEVICE);
-    try {
-      slot.targetAddr = this.#map(slot.target.slice(offset, bytes), DMA_FROM_DEVICE);
-    } catch (error) {
-      dmaUnmapSingle(this.#dev, slot.sourceAddr, bytes, DMA_TO_DEVICE);
-      throw error;
-    }
     slot.bytes = bytes;
+    slot.failure = '';
+    dmaSyncSingleForDevice(this.#dev, addrAdd(slot.source.handle, offset), bytes, DMA_TO_DEVICE);
+    dmaSyncSingleForDevice(this.#dev, addrAdd(slot.target.handle, offset), bytes, DMA_FROM_DEVICE);
     reinitCompletion(slot.done);
     this.#busy.push(slot);
     this.#submit(slot, 0, bytes);
     dmaAsyncIssuePending(this.#chan);
-  }
-
-  #map(mem: Mem, direction: typeof DMA_TO_DEVICE | typeof DMA_FROM_DEVICE): DmaAddr {
-    const addr = dmaMapSingle(this.#dev, mem, direction);
-    if (dmaMappingError(this.#dev, addr) === 0) return addr;
-    const mask = this.#dev.dmaMask === null ? 'no mask' : `mask ${hexAddr(Number(this.#dev.dmaMask))}`;
-    throw new CopyError(`${this.#dev.name} (${mask}) cannot reach the buffer at ${hexAddr(mem.phys)}`);
   }
 
   /** Queue [from, from+bytes) of the slot; in halves where the controller does not take it in one go. */
@@ -244,8 +236,8 @@ class StreamCopy {
     const flags = last ? DMA_PREP_INTERRUPT | DMA_CTRL_ACK : DMA_CTRL_ACK;
     const tx = dmaenginePrepDmaMemcpy(
       this.#chan,
-      addrAdd(slot.targetAddr, from),
-      addrAdd(slot.sourceAddr, from),
+      addrAdd(slot.target.handle, slot.offset + from),
+      addrAdd(slot.source.handle, slot.offset + from),
       bytes,
       flags,
     );
@@ -274,16 +266,12 @@ class StreamCopy {
         `${this.#chan.name}: the transfer of ${slot.bytes} bytes at ${slot.position} did not end within ${timeoutNs / 1e9} s`,
       );
     }
-    this.#unmap(slot);
+    dmaSyncSingleForCpu(this.#dev, addrAdd(slot.source.handle, slot.offset), slot.bytes, DMA_TO_DEVICE);
+    dmaSyncSingleForCpu(this.#dev, addrAdd(slot.target.handle, slot.offset), slot.bytes, DMA_FROM_DEVICE);
     if (slot.failure !== '') {
       throw new CopyError(
         `${this.#chan.name}: the transfer of ${slot.bytes} bytes at ${slot.position} failed: ${slot.failure}`,
       );
     }
-  }
-
-  #unmap(slot: Slot): void {
-    dmaUnmapSingle(this.#dev, slot.sourceAddr, slot.bytes, DMA_TO_DEVICE);
-    dmaUnmapSingle(this.#dev, slot.targetAddr, slot.bytes, DMA_FROM_DEVICE);
   }
 }
