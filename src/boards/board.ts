@@ -112,7 +112,8 @@ export function checkBoard(exported: unknown): Board {
     const found = exported === undefined ? 'no default export' : `a ${exported === null ? 'null' : typeof exported}`;
     throw new Error(`it is no board: expected export default defineBoard({ name, … }), found ${found}`);
   }
-  return 'boot' in exported ? (exported as Board) : defineBoard(exported as BoardDefinition);
+  const { boot } = exported as Partial<Board>;
+  return typeof boot === 'function' ? (exported as Board) : defineBoard(exported as BoardDefinition);
 }
 
 function bootSimulated(board: Board, options: BootOptions): System {

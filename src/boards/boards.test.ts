@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DMA_MEMCPY, dmaCapMask, dmaRequestChannel } from '../dmaengine/index.ts';
 import { dmatest } from '../drivers/dmatest.ts';
-import { GFP_KERNEL, getFreePages } from '../kernel/index.ts';
+import { GFP_KERNEL, getFreePages, msleep, Tasklet, taskletSchedule } from '../kernel/index.ts';
 import type { MachineObserver } from '../machine/index.ts';
 import { dmaAllocCoherent } from '../mapping/index.ts';
 import { boardByName, boards, checkBoard, defineBoard, describeBoard } from './index.ts';
@@ -150,7 +150,7 @@ test('a description tells what the devices of zynq-a9 reach', async () => {
   );
 });
 
-test('mask=BITS closes the bus: memory above is out of reach', async () => {
+test('mask=BITS closes the bus: memory above is out of direct reach', async () => {
   const system = await boardByName('zynq-a9').boot({ mode: 'mask=28' });
   await system.run(() => {});
   const { devices, zones, mode } = describeBoard(system);
@@ -159,9 +159,46 @@ test('mask=BITS closes the bus: memory above is out of reach', async () => {
   const controller = devices.find(({ channels }) => channels.length > 0)!;
   assert.equal(controller.busLimit, 2 ** 28 - 1);
   assert.equal(controller.reach?.directBytes, 256 * MIB);
-  assert.equal(controller.reach?.unreachableBytes, 256 * MIB);
+  const { bounceBytes, unreachableBytes } = controller.reach!;
+  assert.equal(bounceBytes + unreachableBytes, 256 * MIB, 'the rest bounces, or cannot be used at all');
   await assert.rejects(boardByName('rpi3').boot({ mode: 'mask=30' }), {
     message: "mode 'mask=30': devices on /soc would reach no memory: it begins at bus address 0xc0000000",
   });
   await boardByName('rpi3').boot({ mode: 'mask=32', ...SMALL });
+});
+
+test("a board of one's own is one file: here a PL330 with RAM in two banks", async () => {
+  const zynq = boardByName('zynq-a9');
+  const own = checkBoard({
+    ...zynq,
+    boot: undefined,
+    name: 'my-board',
+    title: 'Mine',
+    ram: [
+      { base: 0, sizeBytes: 16 * MIB },
+      { base: 0x4000_0000 - 32 * MIB, sizeBytes: 32 * MIB },
+    ],
+    weaklyOrdered: false,
+    modes: ['coherent'],
+  });
+  await assert.rejects(own.boot({ mode: 'mask=28' }), /mode 'mask=28' is unknown; known are coherent/);
+  const system = await own.boot({ mode: 'coherent', seed: 5 });
+  const result = await system.run((kernel) => dmatest(kernel, { iterations: 5 }, { seed: 5 }));
+  assert.deepEqual([result.failures, result.threads.length], [0, 8]);
+  assert.equal(describeBoard(system).devices[0]?.reach?.directBytes, 48 * MIB);
+  assert.deepEqual(await system.close(), { leaks: [], splats: [] });
+});
+
+test('closing tells why a system cannot be taken apart', async () => {
+  const system = await boardByName('rpi3').boot(SMALL);
+  const mistake = new Error('a mistake in a tasklet');
+  const run = system.run(async (kernel) => {
+    const tasklet = new Tasklet(kernel, () => {
+      throw mistake;
+    });
+    taskletSchedule(tasklet);
+    await msleep(kernel, 1);
+  });
+  await assert.rejects(run, (error: Error) => error.cause === mistake);
+  assert.match((await system.close()).failure ?? '', /mistake in a tasklet|panic/i);
 });

@@ -10,6 +10,7 @@ import {
   waitForDeviceProbe,
 } from '../kernel/index.ts';
 import { FrameKind, frameKindName, type Machine } from '../machine/index.ts';
+import { dmaInit } from '../mapping/index.ts';
 import type { Board, BootOptions } from './board.ts';
 import type { Mode } from './mode.ts';
 
@@ -19,6 +20,8 @@ export interface Teardown {
   readonly leaks: readonly { readonly use: string; readonly pages: number }[];
   /** Warnings and bugs of the whole run. */
   readonly splats: readonly string[];
+  /** Why the devices could not be taken away, where that is so: a driver hangs, or the run had ended with a panic. */
+  readonly failure?: string;
 }
 
 /** Uses of memory that end with the driver; slab pages are kept for reuse, and are no leak. */
@@ -57,6 +60,7 @@ export class System {
     this.modeTerms = mode;
     this.#tree = tree;
     this.kernel = new Kernel(machine, kernelOptions);
+    dmaInit(this.kernel);
     this.kernel.observer = options.observers?.kernel ?? null;
     this.kernel.mappingObserver = options.observers?.mapping ?? null;
     this.kernel.dmaengineObserver = options.observers?.dmaengine ?? null;
@@ -88,17 +92,30 @@ export class System {
 
   /** Take all devices away, newest first, and tell what drivers and clients left behind. The system is not used again. */
   async close(): Promise<Teardown> {
-    if (this.#probed && this.kernel.dead === null) {
-      await this.kernel.run(async (kernel) => {
-        for (const dev of kernel.devices.slice().reverse()) await deviceDel(dev);
-      });
-    }
+    const failure = await this.#removeDevices();
     const used = this.#usedPages();
     const leaks = TRANSIENT.map((kind, i) => ({
       use: frameKindName(kind),
       pages: used[i]! - (this.#usedAtBoot[i] ?? used[i]!),
     }));
-    return { leaks: leaks.filter(({ pages }) => pages > 0), splats: this.kernel.splats.map(({ message }) => message) };
+    const found = {
+      leaks: leaks.filter(({ pages }) => pages > 0),
+      splats: this.kernel.splats.map(({ message }) => message),
+    };
+    return failure === null ? found : { ...found, failure };
+  }
+  /** Returns why that was not possible, or null. */
+  async #removeDevices(): Promise<string | null> {
+    if (this.kernel.dead !== null) return this.kernel.dead.message;
+    if (!this.#probed) return null;
+    try {
+      await this.kernel.run(async (kernel) => {
+        for (const dev of kernel.devices.slice().reverse()) await deviceDel(dev);
+      });
+      return null;
+    } catch (error) {
+      return (error as Error).message;
+    }
   }
 
   #usedPages(): number[] {
