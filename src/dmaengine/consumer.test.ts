@@ -22,6 +22,7 @@ import { dmaMapSingle, type MappingObserver } from '../mapping/index.ts';
 import {
   DmaengineDescCallback,
   dmaengineDescCallbackValid,
+  dmaengineDescClearCallback,
   dmaengineDescGetCallback,
   dmaengineDescGetCallbackInvoke,
 } from './callback.ts';
@@ -318,6 +319,8 @@ test(
     tx.callbackParam = 'plain';
     dmaengineDescGetCallback(tx, cb);
     assert.equal(dmaengineDescCallbackValid(cb), true);
+    dmaengineDescClearCallback(cb);
+    assert.deepEqual([cb.callback, cb.callbackResult, cb.callbackParam, cb.tx], [null, null, null, null]);
     dmaengineDescGetCallbackInvoke(tx, null);
     tx.callbackResult = (param, result) => seen.push([param, { ...result }]);
     dmaengineDescGetCallbackInvoke(tx, null);
