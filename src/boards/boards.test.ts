@@ -69,7 +69,7 @@ for (const board of boards) {
   });
 
   test(`${board.name}: a mode that it does not have is refused`, async () => {
-    await assert.rejects(board.boot({ mode: 'swiotlb=force' }), /mode 'swiotlb=force' is unknown; known are coherent/);
+    await assert.rejects(board.boot({ mode: 'turbo' }), /mode 'turbo' is unknown; known are coherent/);
   });
 
   test(`${board.name}: one seed gives one log, to the byte; another seed gives another`, async () => {
