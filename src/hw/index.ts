@@ -4,3 +4,5 @@ export type { ChannelTiming as Bcm2835DmaTiming } from './bcm2835-dma-channel.ts
 export { FifoPeripheral, type FifoPeripheralOptions } from './fifo-peripheral.ts';
 export { Pl330Model } from './pl330.ts';
 export type { PeripheralRequest, Pl330Options, Pl330Timing } from './pl330-config.ts';
+export { VtdModel } from './vtd.ts';
+export type { VtdOptions } from './vtd-config.ts';

@@ -79,6 +79,11 @@ export interface BusMasterOptions {
   readonly addressBits?: number;
   /** Whether its accesses snoop the CPU's caches; default: the machine's coherence. */
   readonly coherent?: boolean;
+  /**
+   * Whether observers are told of its accesses; default true. False for the platform's own: an IOMMU's walks of tables
+   * that no device has mapped.
+   */
+  readonly observed?: boolean;
 }
 
 /**

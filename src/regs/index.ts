@@ -1,2 +1,3 @@
 export * from './pl330.ts';
 export * from './register-map.ts';
+export * from './vtd.ts';

@@ -13,7 +13,7 @@ import type {
 } from '../model.ts';
 import type { CacheOp, MachineObserver } from '../observer.ts';
 import type { TaskScheduler } from '../task-scheduler.ts';
-import { SimBusMaster } from './bus-master.ts';
+import { type BusWatcher, SimBusMaster } from './bus-master.ts';
 import { Cache } from './cache.ts';
 import { SimCpu } from './cpu.ts';
 import { Faults } from './faults.ts';
@@ -24,6 +24,9 @@ import { Prefetcher } from './prefetcher.ts';
 import { PageState, SimBank } from './sim-bank.ts';
 import { StoreBuffer } from './store-buffer.ts';
 import { EventQueue, Timer } from './time.ts';
+
+/** For bus masters that nobody is told of. */
+const UNWATCHED: BusWatcher = { observer: null, now: () => 0 };
 
 /** Pages of a fresh uncached range whose stores are followed at once; later ones when a device uses them. */
 const FOLLOW_AT_FIRST = 2;
@@ -268,7 +271,8 @@ export class SimMachine implements Machine, ModelHost {
     return this.#irq.irqLine(line);
   }
   busMaster(options: BusMasterOptions): BusMaster {
-    return new SimBusMaster(options, this.#bus, this.#faults, this.#cpu, this.traits.coherent);
+    const watcher = options.observed === false ? UNWATCHED : this.#cpu;
+    return new SimBusMaster(options, this.#bus, this.#faults, watcher, this.traits.coherent);
   }
 }
 
