@@ -4,6 +4,7 @@ import { PAGE_SIZE } from '../base/addr.ts';
 import { EBUSY, EINVAL, OK } from '../base/errno.ts';
 import { FrameKind } from '../machine/frames.ts';
 import {
+  allocContigPages,
   allocContigRange,
   CMA_MIN_ALIGNMENT_BYTES,
   freeContigRange,
@@ -104,4 +105,17 @@ test('a range with unmovable or pinned pages is busy, and stays as it was', () =
   kernel.pages.migrateHooks.length = 0;
   assert.equal(allocContigRange(kernel, movable, 1), OK);
   assert.equal(allocContigRange(kernel, 2 ** 30, 1), EINVAL);
+});
+
+test('more than the largest block can be had contiguously, aligned, and page by page', () => {
+  const kernel = memoryRig();
+  const before = kernel.pages.freePages;
+  const page = allocContigPages(kernel, 3000);
+  assert.ok(page !== null);
+  assert.equal(page % 4096, 0);
+  assert.equal(kernel.pages.freePages, before - 3000);
+  assert.equal(pageAddress(kernel, page)!.size, PAGE_SIZE);
+  freeContigRange(kernel, page, 3000);
+  assert.equal(kernel.pages.freePages, before);
+  assert.equal(allocContigPages(kernel, 2 ** 20), null);
 });
