@@ -74,6 +74,10 @@ export function offsetIn(a: number, sizeBytes: number): number {
   // Truncation to 32 bits keeps the low bits, which are all that is asked for.
   return (a & (sizeBytes - 1)) >>> 0;
 }
+/** The bits of an address that are set in a mask below 2^32. */
+export function lowBits(a: number, mask: number): number {
+  return (a & mask) >>> 0;
+}
 /** Offset in its page. @linux offset_in_page */
 export function offsetInPage(a: number): number {
   return a & (PAGE_SIZE - 1);

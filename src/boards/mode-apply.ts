@@ -48,9 +48,16 @@ function closeBus(bus: OfNode, limit: number, mode: Mode): void {
   bus.properties.set('dma-ranges', bytes);
 }
 
-/** The kernel is told of the limit as a SoC's support code would: what all devices reach is ZONE_DMA. */
+/**
+ * The kernel is told of the limit as a SoC's support code would: what all devices reach is ZONE_DMA. Other terms become
+ * boot arguments, behind the board's own.
+ */
 export function kernelOptionsFor(options: KernelOptions, mode: Mode): KernelOptions {
-  if (mode.maskBits === null || mode.maskBits >= ALL_BITS) return options;
-  const limit = 2 ** mode.maskBits;
-  return { ...options, zoneDmaLimit: Math.min(options.zoneDmaLimit ?? limit, limit) };
+  let result = options;
+  if (mode.maskBits !== null && mode.maskBits < ALL_BITS) {
+    const limit = 2 ** mode.maskBits;
+    result = { ...result, zoneDmaLimit: Math.min(options.zoneDmaLimit ?? limit, limit) };
+  }
+  if (mode.swiotlb !== null) result = { ...result, cmdline: `${result.cmdline ?? ''} swiotlb=${mode.swiotlb}`.trim() };
+  return result;
 }

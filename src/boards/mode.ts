@@ -10,6 +10,8 @@ export interface Mode {
   readonly coherent: boolean | null;
   /** Bus addresses of devices have this many bits at most. */
   readonly maskBits: number | null;
+  /** The boot argument `swiotlb`. */
+  readonly swiotlb: 'force' | 'noforce' | null;
 }
 
 interface Term {
@@ -40,6 +42,12 @@ const TERMS = {
     group: 'mask',
     parse: (value) => ({ maskBits: numberBetween(value, 1, 64) }),
   },
+  swiotlb: {
+    value: 'force|noforce',
+    description: 'every mapping goes through a bounce buffer, or none does',
+    group: 'swiotlb',
+    parse: (value) => ({ swiotlb: oneOf<'force' | 'noforce'>(value, ['force', 'noforce']) }),
+  },
 } satisfies Record<string, Term>;
 
 /** A term's name. */
@@ -48,6 +56,11 @@ export type ModeTerm = keyof typeof TERMS;
 /** Every term, in order. */
 export const modeTerms = Object.keys(TERMS) as ModeTerm[];
 
+function oneOf<T extends string>(text: string, known: readonly T[]): T {
+  const found = known.find((word) => word === text);
+  if (found !== undefined) return found;
+  throw new Error(`expected ${known.join(' or ')}, found '${text}'`);
+}
 function numberBetween(text: string, low: number, high: number): number {
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (number >= low && number <= high) return number;
@@ -92,7 +105,7 @@ export function parseMode(text: string, known: readonly ModeTerm[] = modeTerms):
     }
   }
   const present = modeTerms.filter((name) => found.has(name));
-  const mode = { coherent: null, maskBits: null };
+  const mode = { coherent: null, maskBits: null, swiotlb: null };
   for (const name of present) Object.assign(mode, found.get(name));
   return { ...mode, text: present.map((name) => groups.get(TERMS[name].group)!).join(',') };
 }

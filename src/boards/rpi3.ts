@@ -69,7 +69,7 @@ export const rpi3 = defineBoard({
   coherent: false,
   cacheLineBytes: 64,
   weaklyOrdered: true,
-  modes: ['coherent', 'noncoherent', 'mask'],
+  modes: ['coherent', 'noncoherent', 'mask', 'swiotlb'],
   kernel: { zoneDmaLimit: 2 ** 30 },
   deviceTree: () =>
     ofTree(

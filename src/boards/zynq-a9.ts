@@ -25,7 +25,7 @@ export const zynqA9 = defineBoard({
   coherent: false,
   cacheLineBytes: 32,
   weaklyOrdered: true,
-  modes: ['coherent', 'noncoherent', 'mask'],
+  modes: ['coherent', 'noncoherent', 'mask', 'swiotlb'],
   deviceTree: () =>
     ofTree(
       dt('/', { compatible: 'xlnx,zynq-7000', model: 'Xilinx ZC702 board', '#address-cells': 1, '#size-cells': 1 }, [

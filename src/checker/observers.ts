@@ -44,6 +44,7 @@ export const MAPPING_METHODS = methods<Required<MappingObserver>>({
   syncSg: true,
   alloc: true,
   free: true,
+  bounced: true,
   mappingError: true,
 });
 /** Methods of `DmaengineObserver`. */

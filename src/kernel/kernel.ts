@@ -2,7 +2,7 @@
  * A kernel on a machine: what belongs to it and nobody else, so that several can run in one process. Functions that have
  * no device or other object to find it from take it first.
  */
-import { alignUp } from '../base/addr.ts';
+import { alignUp, type PhysAddr } from '../base/addr.ts';
 import type { Machine } from '../machine/contract.ts';
 import { HungTaskError } from '../machine/scheduler.ts';
 import { Context } from './context.ts';
@@ -34,6 +34,8 @@ export interface KernelOptions {
   readonly zoneDmaLimit?: number;
   /** One past the last physical address of ZONE_DMA32; 0: no such zone. */
   readonly zoneDma32Limit?: number;
+  /** One past the last physical address that all devices reach: RAM above brings bounce buffers. Default: 4 GiB. */
+  readonly dmaPhysLimit?: number;
   /** Physical address from which RAM is HIGHMEM; absent: none is. */
   readonly highmemStart?: number;
   readonly reserved?: readonly ReservedMemory[];
@@ -71,6 +73,15 @@ export class Kernel {
    * it leaked. Also called when a probe failed.
    */
   readonly unbindHooks: ((dev: Device) => void)[] = [];
+  /** Called with a device that was added, before a driver is looked for. @linux BUS_NOTIFY_ADD_DEVICE */
+  readonly addHooks: ((dev: Device) => void)[] = [];
+  /** Called with a device that is gone, after its driver was unbound. @linux BUS_NOTIFY_REMOVED_DEVICE */
+  readonly removeHooks: ((dev: Device) => void)[] = [];
+  /**
+   * The bus address under which a device reaches the register that takes interrupt messages; an IOMMU that translates
+   * messages like any access sets it. Negative: an error. Null: the physical address. @linux iommu_dma_prepare_msi
+   */
+  msiAddress: ((dev: Device, doorbell: PhysAddr) => number) | null = null;
   /** Asked when the run hangs: lines that may explain it, e.g. what was submitted to a DMA channel and never issued. */
   readonly hungTaskHints: (() => string[])[] = [];
   /** Told what the kernel does; null costs nothing. */

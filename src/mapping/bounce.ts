@@ -44,6 +44,8 @@ export class IoTlbMem {
   forceBounce = false;
   /** Coherent memory comes from here as well. @linux is_swiotlb_for_alloc */
   forAlloc = false;
+  /** What kmalloc returns need not be alone in its cache lines: small buffers of non-coherent devices bounce. */
+  bounceUnalignedKmalloc = false;
   /** The range of physical addresses that bounces lie in; empty without any. */
   start = 0;
   end = 0;

@@ -11,6 +11,7 @@ import type { Page } from '../kernel/frame-table.ts';
 import { DMA_ATTR_SKIP_CPU_SYNC } from './attrs.ts';
 import { bounceMap, type IoTlbMem, ioTlbMemOf } from './bounce.ts';
 import { dmaCapable, dmaToPhys, minNotZero, physToDma } from './dma-range.ts';
+import { dmaKmallocNeedsBounce } from './kmalloc-bounce.ts';
 import { devErrOnce, devWarnOnce, overflowText } from './report.ts';
 import { type Scatterlist, sgNext } from './scatterlist.ts';
 
@@ -27,7 +28,9 @@ export function dmaDirectMapPage(
   const addr = physToDma(dev, phys);
   const tlb = ioTlbMemOf(dev);
   const outOfReach = addr < 0 || addr + size - 1 > minNotZero(dev.dmaMaskLimit, dev.busDmaLimit);
-  if (outOfReach || tlb.forceBounce) return mapElsewhere(tlb, dev, phys, addr, size, dir, attrs);
+  if (outOfReach || tlb.forceBounce || (tlb.bounceUnalignedKmalloc && dmaKmallocNeedsBounce(dev, size, dir))) {
+    return mapElsewhere(tlb, dev, phys, addr, size, dir, attrs);
+  }
   if (!dev.dmaCoherent && (attrs & DMA_ATTR_SKIP_CPU_SYNC) === 0) archSyncDmaForDevice(dev.kernel, phys, size, dir);
   return addr;
 }
@@ -104,7 +107,7 @@ export function dmaDirectMapSg(
 ): number {
   const tlb = ioTlbMemOf(dev);
   // A device for which mapping is no more than a comparison gets it without a call for each entry.
-  const plain = dev.dmaRangeMap === null && !tlb.forceBounce;
+  const plain = dev.dmaRangeMap === null && !tlb.forceBounce && !tlb.bounceUnalignedKmalloc;
   const clean = !dev.dmaCoherent && (attrs & DMA_ATTR_SKIP_CPU_SYNC) === 0;
   const limit = minNotZero(dev.dmaMaskLimit, dev.busDmaLimit);
   let sg: Scatterlist | null = sgl;

@@ -26,6 +26,8 @@ export * from './coherent.ts';
 export { dmaToPhys, physToDma } from './dma-range.ts';
 export * from './error.ts';
 export * from './historical.ts';
+export * from './init.ts';
+export { dmaKmallocNeedsBounce } from './kmalloc-bounce.ts';
 export { SIZE_MAX } from './limits.ts';
 export * from './managed.ts';
 export * from './mask.ts';
@@ -48,5 +50,7 @@ export {
   dmaUnmapSingle,
   dmaUnmapSingleAttrs,
 } from './streaming.ts';
+export { IO_TLB_SEGSIZE, IO_TLB_SHIFT, IO_TLB_SIZE } from './swiotlb-areas.ts';
+export * from './swiotlb-init.ts';
 export * from './sync.ts';
 export { UserMapping } from './user-mapping.ts';

@@ -103,5 +103,6 @@ export function dmaGetMinAlignMask(dev: Device): number {
 }
 /** How large and how aligned a buffer must be to share no cache line, in bytes. @linux dma_get_cache_alignment */
 export function dmaGetCacheAlignment(dev: Device): number {
-  return dev.kernel.machine.traits.coherent ? 1 : dev.kernel.dmaMinAlign;
+  const { machine, dmaMinAlign } = dev.kernel;
+  return machine.traits.coherent ? 1 : Math.max(dmaMinAlign, machine.traits.cacheLineBytes);
 }

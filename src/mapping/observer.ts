@@ -32,6 +32,8 @@ export interface MappingObserver {
   unmapSg?(dev: Device, sg: Scatterlist, nents: number, dir: DmaDataDirection, attrs: number): void;
   sync?(dev: Device, addr: DmaAddr, size: number, dir: DmaDataDirection, forCpu: boolean): void;
   syncSg?(dev: Device, sg: Scatterlist, nents: number, dir: DmaDataDirection, forCpu: boolean): void;
+  /** A buffer is about to bounce: `addr` is its own bus address, as far as it has one. @linux swiotlb_bounced */
+  bounced?(dev: Device, addr: DmaAddr, size: number, forced: boolean): void;
   /** `handle` is `DMA_MAPPING_ERROR` and `phys` -1 when it failed. */
   alloc?(dev: Device, kind: AllocKind, phys: PhysAddr, size: number, handle: DmaAddr, attrs: number): void;
   /** `phys` is what the caller gave back, as far as it can be told; -1 otherwise. */

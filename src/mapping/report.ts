@@ -29,10 +29,18 @@ export function devErrOnce(dev: Device, site: string, text: string): void {
   if (firstAt(dev.kernel, site)) devErr(dev, text);
 }
 
+/** Of a range that the device cannot reach: where it is, and how far the device reaches. */
+export function reachText(dev: Device, addr: number, size: number): string {
+  const mask = (dev.dmaMask ?? 0n).toString(16);
+  return `${padAddr(addr)}+${size} overflow (mask ${mask}, bus limit ${dev.busDmaLimit.toString(16)}).`;
+}
 /** What the kernel says of an address that the device cannot reach. */
 export function overflowText(dev: Device, addr: number, size: number): string {
-  const mask = (dev.dmaMask ?? 0n).toString(16);
-  return `DMA addr ${hexAddr(addr)}+${size} overflow (mask ${mask}, bus limit ${dev.busDmaLimit.toString(16)}).`;
+  return `DMA addr ${reachText(dev, addr, size)}`;
+}
+/** A bus address as %pad prints it: all 16 digits. */
+export function padAddr(addr: number): string {
+  return addr < 0 ? hexAddr(addr) : `0x${addr.toString(16).padStart(16, '0')}`;
 }
 /** Mapping without a direction stops the kernel: throws `KernelBug`. */
 export function invalidDirection(kernel: Kernel, what: string, dir: number): void {
