@@ -33,6 +33,7 @@ export async function command(io: CliIo, _args: string[], options: Record<string
   const params = {
     iterations: DEFAULT_ITERATIONS,
     ...parseParameters(options),
+    verbose: options.verbose === true,
     ...(options.channel === undefined ? {} : { channel: options.channel as string[] }),
   };
   const { runs, interrupted } = await campaign(io, variants, params, seed, options.verbose === true);

@@ -1,6 +1,7 @@
 /** The command line: commands, options, help. What a command does is imported when it is called. */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { modeTerms, modeTermUsage } from '../boards/mode.ts';
 import { optionName, parameters } from './dmatest-parameters.ts';
 import type { CliIo } from './io.ts';
 
@@ -9,8 +10,8 @@ export type Action = (io: CliIo, args: string[], options: Record<string, unknown
 
 const collect = (value: string, before: string[] = []) => [...before, value];
 const BACKEND_HELP = 'sim, the simulated board (default); qemu; vfio';
-const MODE_HELP =
-  "behave like another kind of machine: coherent, noncoherent, mask=BITS; several run as a matrix ('a;b')";
+const ONE_MODE_HELP = `behave like another kind of machine: ${modeTerms.map(modeTermUsage).join(', ')}`;
+const MODE_HELP = `${ONE_MODE_HELP}; several run as a matrix ('a;b')`;
 
 /** The command line. `done` receives the exit code of the command that ran. */
 export function buildProgram(io: CliIo, done: (exitCode: number) => void): Command {
@@ -61,7 +62,7 @@ function addDmatest(command: Command): void {
   }
   command
     .option('--seed <N>', 'repeat this run', '1')
-    .option('--verbose', "show the kernel's log")
+    .option('--verbose', "show the kernel's log, with a line for each transfer")
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
@@ -80,7 +81,7 @@ function addCopy(command: Command): void {
     .argument('<SRC>', 'the file to copy')
     .argument('<DST>', 'the file to write')
     .option('--board <NAME>', 'the board whose engine moves the bytes')
-    .option('--mode <MODE>', 'behave like another kind of machine: coherent, noncoherent, mask=BITS')
+    .option('--mode <MODE>', ONE_MODE_HELP)
     .option('--backend <NAME>', BACKEND_HELP)
     .option('--channel <NAME>', 'the channel, such as dma0chan1 (default: the first free one)')
     .option('--chunk <BYTES>', 'the size of one transfer, such as 64K (default 256K)')
@@ -128,7 +129,7 @@ function addBoard(command: Command): void {
   command
     .description("what a board's devices can reach; without a name, the boards")
     .argument('[NAME]', 'a board')
-    .option('--mode <MODE>', 'behave like another kind of machine: coherent, noncoherent, mask=BITS')
+    .option('--mode <MODE>', ONE_MODE_HELP)
     .option('--json', 'print one JSON document')
     .addHelpText('after', examples(['dmakit board', 'dmakit board rpi3', 'dmakit board zynq-a9 --json']));
 }

@@ -1,5 +1,6 @@
 /** `dmakit run DRIVER.ts`: a user's driver on boards, in modes, with seeds; see examples/README.md. */
-import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts';
+import { writeFile } from 'node:fs/promises';
+import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK, fileReason } from './errors.ts';
 import type { CliIo } from './io.ts';
 import { bundleDriver } from './loader.ts';
 import type { RunJob, RunRecord } from './run-protocol.ts';
@@ -15,23 +16,28 @@ export async function command(io: CliIo, args: string[], options: Record<string,
   const jobs = jobsOf(options);
   const watchdogMs = integer('--watchdog', String(options.watchdog ?? 30), 1, 86_400) * 1000;
   const bundle = await bundleDriver(args[0]!);
+  const trace = options.trace as string | undefined;
+  if (trace !== undefined) await emptyFile(trace);
   const records: RunRecord[] = [];
   const text = new TextReport(io, options.seeds !== undefined);
   const finished = await supervise(io, bundle, {
     jobs,
-    trace: options.trace as string | undefined,
+    trace,
     timeline: options.timeline === true,
     verbose: options.verbose === true,
     watchdogMs,
-    onRecord: (record, timeline) => {
+    // With another report on standard output the timeline goes where it disturbs nobody.
+    onTimeline: (lines) => (form === 'text' ? io.stdout : io.stderr).write(lines),
+    onRecord: (record) => {
       records.push(record);
-      // With a report on standard output the timeline goes where it disturbs nobody.
-      if (timeline !== '') (form === 'text' ? io.stdout : io.stderr).write(timeline);
       if (form === 'text') text.add(record);
     },
   });
   text.flush();
-  if (form === 'text') io.stdout.write(textOfTotal(records, jobs.length, args[0]!, io));
+  if (form === 'text')
+    io.stdout.write(
+      textOfTotal(io, records, { driver: args[0]!, planned: jobs.length, timeline: options.timeline === true }),
+    );
   else io.stdout.write(renderReport(form, args[0]!, records));
   if (!finished) {
     io.stderr.write(`dmakit run: interrupted after ${records.length} of ${jobs.length} runs\n`);
@@ -51,4 +57,13 @@ function jobsOf(options: Record<string, unknown>): RunJob[] {
       : [seedValue('--seed', String(options.seed ?? 1))];
   const variants = matrix(boardsNamed(String(options.board)), options.mode as string[] | undefined);
   return variants.flatMap(({ board, mode }) => seeds.map((seed) => ({ board: board.name, mode, seed })));
+}
+
+/** The runs append to it. */
+async function emptyFile(path: string): Promise<void> {
+  try {
+    await writeFile(path, '');
+  } catch (error) {
+    throw new CliError(`--trace: cannot write '${path}': ${fileReason(error)}`, { hint: 'Choose another file.' });
+  }
 }

@@ -27,8 +27,9 @@ const RULES: Record<Difference['cause'], { rule: string; fix: string }> = {
 /** The finding for one failed expectation. */
 export function expectationFinding(failure: FailedExpectation, installation: string): RunFinding {
   const at = userPlace(failure.stack, installation) ?? null;
-  const common = { severity: 'error', device: failure.device, at, mappedAt: null } as const;
-  const { difference } = failure;
+  const { difference, device, timeNs } = failure;
+  const when = { timeNs, context: 'process main', times: 1, kernel: null, values: difference };
+  const common = { severity: 'error', device, at, mappedAt: null, ...when } as const;
   if (difference === null) {
     return { ...common, rule: 'run/expectation', message: failure.message, fix: 'See what happened with --timeline.' };
   }

@@ -15,7 +15,7 @@ export interface WorkerInput {
   /** The bundled driver, as a file URL. */
   readonly bundle: string;
   readonly jobs: readonly RunJob[];
-  /** Write the runs' events here. */
+  /** Append the runs' events to this file. */
   readonly trace: string | undefined;
   readonly timeline: boolean;
   readonly verbose: boolean;
@@ -53,6 +53,8 @@ export type WorkerMessage =
   | { readonly type: 'log'; readonly text: string }
   /** All jobs are done. */
   | { readonly type: 'end' }
-  | { readonly type: 'done'; readonly index: number; readonly record: RunRecord; readonly timeline: string }
+  /** Lines of the timeline. */
+  | { readonly type: 'timeline'; readonly text: string }
+  | { readonly type: 'done'; readonly index: number; readonly record: RunRecord }
   /** The file is no driver: it throws when loaded, or its default export is not one. */
   | { readonly type: 'unusable'; readonly message: string; readonly at: Place | null };

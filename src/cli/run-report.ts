@@ -131,8 +131,16 @@ const ADVICE: Partial<Record<RunRecord['outcome'], string>> = {
   'foreign-await': 'wait with the kernel (completion, wait queue, msleep), or hand the promise to scheduler.outside().',
 };
 
+/** What was asked for, as far as the last lines need it. */
+export interface RunCommand {
+  readonly driver: string;
+  readonly planned: number;
+  readonly timeline: boolean;
+}
+
 /** The last lines: the sum, and what to try next. */
-export function textOfTotal(records: readonly RunRecord[], planned: number, driver: string, io: CliIo): string {
+export function textOfTotal(io: CliIo, records: readonly RunRecord[], command: RunCommand): string {
+  const { driver, planned, timeline } = command;
   const colors = colorsFor(io.stdout, io.env);
   const bad = records.filter((record) => !isWell(record));
   const skipped = records.filter(({ outcome }) => outcome === 'skipped').length;
@@ -149,6 +157,11 @@ export function textOfTotal(records: readonly RunRecord[], planned: number, driv
   const sum = `${bad.length > 0 || records.length === 1 ? '' : '\n'}${parts.join(', ')}\n`;
   const [first] = bad;
   if (first === undefined) return sum;
-  const again = `dmakit run ${driver} --board ${first.board}${first.mode === 'default' ? '' : ` --mode '${first.mode}'`}`;
-  return `${sum}${colors.dim(`try: ${again}${first.seed === 1 ? '' : ` --seed ${first.seed}`} --timeline`)}\n`;
+  // Whoever has seen the events may want to see a machine that forgives.
+  const mode = timeline ? 'coherent' : first.mode;
+  const words = ['dmakit run', driver, '--board', first.board];
+  if (mode !== 'default') words.push('--mode', /[^\w=,]/.test(mode) ? `'${mode}'` : mode);
+  if (first.seed !== 1) words.push('--seed', String(first.seed));
+  if (!timeline) words.push('--timeline');
+  return `${sum}${colors.dim(`try: ${words.join(' ')}`)}\n`;
 }

@@ -21,8 +21,10 @@ export interface Supervision {
   readonly timeline: boolean;
   readonly verbose: boolean;
   readonly watchdogMs: number;
-  /** Told each result when it is there, with its timeline. */
-  onRecord(record: RunRecord, timeline: string): void;
+  /** Told each result when it is there. */
+  onRecord(record: RunRecord): void;
+  /** Told lines of the timeline as they come. */
+  onTimeline(text: string): void;
 }
 
 /** Run all jobs. Returns false when Ctrl-C ended it early. Throws `CliError` for a file that is no driver. */
@@ -103,6 +105,7 @@ class Shift {
 
   #hear(message: WorkerMessage, refuse: (error: Error) => void): void {
     if (message.type === 'log') this.#io.stderr.write(`${message.text}\n`);
+    else if (message.type === 'timeline') this.#what.onTimeline(message.text);
     else if (message.type === 'end') this.#stop();
     else if (message.type === 'unusable') refuse(this.#unusable(message.message, message.at));
     else if (message.type === 'started') {
@@ -110,7 +113,7 @@ class Shift {
       this.#startedMs = performance.now();
     } else {
       this.#done = message.index + 1;
-      this.#what.onRecord(message.record, message.timeline);
+      this.#what.onRecord(message.record);
     }
   }
 
@@ -129,7 +132,7 @@ class Shift {
     this.#done = Math.max(0, this.#index) + 1;
     const wallS = (performance.now() - this.#startedMs) / 1000;
     const empty = { findings: [], splats: [], waits: [], log: [], simulatedNs: 0 };
-    this.#what.onRecord({ ...job, outcome, message, at, ...empty, wallS }, '');
+    this.#what.onRecord({ ...job, outcome, message, at, ...empty, wallS });
     void this.#worker.terminate();
   }
 

@@ -6,6 +6,7 @@ import type { DriverDefinition } from '../tools/driver.ts';
 import { checkDriver, DriverDefinitionError } from '../tools/driver.ts';
 import { instrument } from '../tools/instruments.ts';
 import { runDriver } from '../tools/run-driver.ts';
+import { EventOutput } from './event-output.ts';
 import { countBeats } from './heartbeat.ts';
 import { installation } from './loader.ts';
 import { expectationFinding } from './run-findings.ts';
@@ -27,8 +28,7 @@ for (const [index, job] of input.jobs.entries()) {
   tell({ type: 'started', index });
   const driver = await load(index);
   if (driver === null) break;
-  const { record, timeline } = await runOne(job, driver);
-  tell({ type: 'done', index, record, timeline });
+  tell({ type: 'done', index, record: await runOne(job, driver) });
 }
 tell({ type: 'end' });
 
@@ -46,22 +46,24 @@ async function load(index: number): Promise<DriverDefinition | null> {
   }
 }
 
-async function runOne(job: RunJob, driver: DriverDefinition): Promise<{ record: RunRecord; timeline: string }> {
+async function runOne(job: RunJob, driver: DriverDefinition): Promise<RunRecord> {
   const startMs = performance.now();
   let system: System;
   try {
     system = await bootBoard({ board: boardNamed(job.board), mode: job.mode }, job.seed);
   } catch (error) {
-    return { record: notBooted(job, (error as Error).message), timeline: '' };
+    return notBooted(job, (error as Error).message);
   }
   countBeats(system.machine, beats);
   if (input.verbose) system.kernel.log.onLine = (line) => tell({ type: 'log', text: formatLogLine(line) });
-  const instruments = instrument(system, { places: true, events: input.trace !== undefined || input.timeline });
+  const events = openEvents(system);
+  const instruments = instrument(system, { places: true, onEvent: events?.event });
   const run = await runDriver(system, driver, instruments);
+  events?.end();
   const at = run.failures[0]?.stack ?? run.stack;
   // What the checker explains is told once, by the checker.
   const unexplained = run.failures.filter(({ explained }) => !explained);
-  const record: RunRecord = {
+  return {
     ...job,
     outcome: run.outcome,
     message: run.message,
@@ -73,7 +75,12 @@ async function runOne(job: RunJob, driver: DriverDefinition): Promise<{ record: 
     simulatedNs: run.simulatedNs,
     wallS: (performance.now() - startMs) / 1000,
   };
-  return { record, timeline: '' };
+}
+
+/** Where the events of a run go: the trace file, the timeline, or nowhere. */
+function openEvents(system: System): EventOutput | undefined {
+  if (input.trace === undefined && !input.timeline) return undefined;
+  return new EventOutput(system, input.trace, input.timeline ? (text) => tell({ type: 'timeline', text }) : undefined);
 }
 
 /** The board does not have the mode. */

@@ -300,6 +300,46 @@ test('the text report is short when all is well, and quotes the line when not', 
   assert.match(stdout, /\n1 board, 1 run, 1 failed, 0 findings\ntry: dmakit run .*bad\.ts --board rpi3 --timeline\n$/);
 });
 
+test('the trace is one JSON object a line, the timeline one event a line; both repeat with the seed', async () => {
+  const path = driver(
+    'traced',
+    "await transfer(chan, { kind: 'copy', dst: to, src: from, len: 256 }); unmap(); expectBytes(target, 7);",
+  );
+  const traces: string[] = [];
+  for (const seed of ['5', '5', '6']) {
+    const out = join(dir, `trace-${traces.length}.jsonl`);
+    const { code, stdout, stderr } = await dmakit(
+      'run',
+      path,
+      '--board',
+      'rpi3',
+      '--seed',
+      seed,
+      '--trace',
+      out,
+      '--timeline',
+    );
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.match(stdout, /^ +[\d.]+ {2}process main +3f007000\.dma-controller +map single 256 bytes to-device at 0x/m);
+    assert.match(stdout, /\n1 board, 1 run, 0 failed, 0 findings\n$/);
+    traces.push(readFileSync(out, 'utf8'));
+  }
+  const events = traces[0]!
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(events[0], { ev: 'header', schema: 'dmakit/events/1', board: 'rpi3', mode: '', seed: 5 });
+  const kinds = new Set(events.map(({ ev }) => ev));
+  for (const kind of ['map', 'prep', 'submit', 'issue_pending', 'bus_read', 'bus_write', 'irq', 'callback', 'unmap']) {
+    assert.ok(kinds.has(kind), kind);
+  }
+  assert.equal(traces[0], traces[1]);
+  assert.notEqual(traces[0], traces[2]!.replace('"seed":6', '"seed":5'));
+  const refused = await dmakit('run', path, '--trace', dir);
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /^dmakit run: --trace: cannot write '.*': is a directory/);
+});
+
 test('JUnit and SARIF reports hold every run and every finding', async () => {
   const path = driver('reported', 'unmap();\n    expectBytes(source, 8, \'a < b & "c"\');');
   const junit = await dmakit('run', path, '--board', 'rpi3', '--seeds', '1..2', '--report', 'junit');

@@ -121,6 +121,7 @@ async function demonstration(io: CliIo): Promise<boolean> {
     verbose: false,
     watchdogMs: 30_000,
     onRecord: (record) => records.push(record),
+    onTimeline: () => {},
   });
   const [coherent, asItIs] = records;
   if (coherent === undefined || asItIs === undefined) return false;

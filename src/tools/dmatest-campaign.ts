@@ -68,7 +68,7 @@ const ERROR_LINES = 3;
 export async function dmatestOnBoard(job: DmatestJob): Promise<DmatestBoardRun> {
   const { system, mode, params, seed } = job;
   const startMs = performance.now();
-  const instruments = instrument(system, { places: false, events: false });
+  const instruments = instrument(system, { places: false });
   if (job.onLog !== undefined) system.kernel.log.onLine = job.onLog;
   const result = await system.run(async (kernel) => {
     checkChannels(params.channel, channelNames(kernel), system.board);

@@ -17,4 +17,13 @@ export interface RunFinding {
   readonly mappedAt: SourcePlace | null;
   /** What to do about it; '' where only the author can know. */
   readonly fix: string;
+  /** When, in simulated time, and in which context: `process main`. */
+  readonly timeNs: number;
+  readonly context: string;
+  /** How often it happened at the same places. */
+  readonly times: number;
+  /** The real kernel's line for it; null where it says nothing. */
+  readonly kernel: string | null;
+  /** Everything that is known, as the rule defines it. */
+  readonly values: unknown;
 }

@@ -1,7 +1,14 @@
 /** What watches a run: the checker and the event stream. The one place where commands meet them. */
 import type { System } from '../boards/index.ts';
-import { attachChecker } from '../checker/checker.ts';
-import { type Finding, fixOf, messageOf } from '../checker/finding.ts';
+import {
+  attachChecker,
+  attachEventStream,
+  type EventSink,
+  type Finding,
+  fixOf,
+  kernelLineOf,
+  messageOf,
+} from '../checker/index.ts';
 import type { Mem } from '../machine/mem.ts';
 import type { RunFinding, SourcePlace } from './finding.ts';
 
@@ -9,8 +16,8 @@ import type { RunFinding, SourcePlace } from './finding.ts';
 export interface InstrumentOptions {
   /** Take the place in the source of every call: findings name it, and calls cost microseconds. */
   readonly places: boolean;
-  /** Keep the events, for `timeline` and `trace`. */
-  readonly events: boolean;
+  /** Told every event. */
+  readonly onEvent?: EventSink | undefined;
 }
 
 /** Watchers at work. */
@@ -24,6 +31,7 @@ export interface Instruments {
 
 /** Attach to a booted system, before anything runs on it. */
 export function instrument(system: System, options: InstrumentOptions): Instruments {
+  if (options.onEvent !== undefined) attachEventStream(system, options.onEvent);
   const checker = attachChecker(system, { places: options.places });
   return {
     driverFailed(message, mem, thrown) {
@@ -37,9 +45,21 @@ export function instrument(system: System, options: InstrumentOptions): Instrume
 }
 
 function asRunFinding(finding: Finding): RunFinding {
-  const { rule, severity, device, at, mappedAt, times } = finding;
-  const message = `${messageOf(finding)}${times > 1 ? ` (${times} times)` : ''}`;
-  return { rule, severity, message, device, at: placeOf(at), mappedAt: placeOf(mappedAt), fix: fixOf(finding) ?? '' };
+  const { rule, severity, device, at, mappedAt, timeNs, context, times, values } = finding;
+  return {
+    rule,
+    severity,
+    message: `${messageOf(finding)}${times > 1 ? ` (${times} times)` : ''}`,
+    device,
+    at: placeOf(at),
+    mappedAt: placeOf(mappedAt),
+    fix: fixOf(finding) ?? '',
+    timeNs,
+    context,
+    times,
+    kernel: kernelLineOf(finding),
+    values,
+  };
 }
 
 function placeOf(place: SourcePlace | null): SourcePlace | null {

@@ -60,6 +60,7 @@ export interface FailedExpectation {
   readonly device: string;
   /** Whether a watcher's findings explain it better. */
   readonly explained: boolean;
+  readonly timeNs: number;
 }
 
 /** Told what the driver itself notices, while everything is still mapped; and the end. */
@@ -283,6 +284,13 @@ class Run {
     Error.captureStackTrace(thrown, above as () => void);
     const explained = this.#watcher?.driverFailed(doing, mem, thrown) ?? false;
     const { name } = this.#chan?.device.dev ?? this.#bound ?? { name: this.#driver.name };
-    this.failures.push({ message, difference, stack: thrown.stack ?? '', device: name, explained });
+    this.failures.push({
+      message,
+      difference,
+      stack: thrown.stack ?? '',
+      device: name,
+      explained,
+      timeNs: this.#kernel.machine.now(),
+    });
   }
 }

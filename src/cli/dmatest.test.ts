@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { dmakit, dmakitProcess, dmakitWith } from './testing.cases.ts';
+
+const few = ['--iterations', '20'];
+
+test('every channel of every board passes, and the document has the promised fields', async () => {
+  const { code, stdout, stderr } = await dmakit('dmatest', ...few, '--json');
+  assert.deepEqual([code, stderr], [0, '']);
+  const document = JSON.parse(stdout);
+  assert.deepEqual([document.schema, document.seed], ['dmakit/dmatest/1', 1]);
+  const boards = new Set<string>();
+  for (const { board, mode, channel, test: kind, iterations, failures, iops, kBps, wallS } of document.results) {
+    boards.add(board);
+    assert.deepEqual([mode, kind, iterations, failures], ['default', 'copy', 20, 0]);
+    assert.match(channel, /^dma0chan\d+$/);
+    assert.ok(iops > 0 && kBps > 0 && wallS > 0);
+  }
+  assert.deepEqual([...boards], ['zynq-a9', 'rpi3']);
+  const channels = document.results.length;
+  assert.ok(channels >= 10);
+  assert.deepEqual(document.total, { boards: 2, channels, tests: 20 * channels, failures: 0, findings: 0 });
+});
+
+test('the table has a row for each channel, and the last line is the sum', async () => {
+  const args = ['dmatest', '--board', 'rpi3', '--channel', 'dma0chan1', '--channel', 'dma0chan3', ...few];
+  const { code, stdout } = await dmakit(...args, '--seed', '7');
+  assert.equal(code, 0);
+  const lines = stdout.split('\n');
+  assert.match(lines[0]!, /^board +mode +channel +test +tests +failures +iops +KB\/s +wall s$/);
+  assert.match(lines[1]!, /^rpi3 +default +dma0chan1 +copy +20 +0 +[\d.]+ +[\d,]+ +\d+\.\d\d$/);
+  assert.match(lines[2]!, /^rpi3 +default +dma0chan3 +copy +20 +0 /);
+  assert.deepEqual(lines.slice(3), ['', '1 board, 2 channels, 40 tests, 0 failures (seed 7)', '']);
+});
+
+test('modes make a matrix, given apart or as a list', async () => {
+  const one = ['--board', 'zynq-a9', '--max-channels', '1', ...few, '--json'];
+  const list = JSON.parse(
+    (await dmakit('dmatest', ...one, '--mode', 'coherent; noncoherent', '--mode', 'mask=28')).stdout,
+  );
+  assert.deepEqual(
+    list.results.map(({ mode }: { mode: string }) => mode),
+    ['coherent', 'noncoherent', 'mask=28'],
+  );
+  assert.equal(list.total.tests, 60);
+});
+
+test("the module's parameters reach it, in either spelling", async () => {
+  const args = ['--board', 'rpi3', '--max_channels=2', '--threads_per_chan=3', '--test-buf-size', '4096', '--norandom'];
+  const { code, stdout, stderr } = await dmakit('dmatest', ...args, '--iterations=4', '--verbose', '--json');
+  assert.equal(code, 0);
+  const { results } = JSON.parse(stdout);
+  assert.deepEqual(
+    results.map(({ threads, iterations }: { threads: number; iterations: number }) => [threads, iterations]),
+    [
+      [3, 12],
+      [3, 12],
+    ],
+  );
+  assert.match(stderr, /dmatest: Added 3 threads using dma0chan0\n/);
+  assert.match(stderr, /dma0chan1-copy2: result #4: 'test passed' with src_off=0x0 dst_off=0x0 len=0x1000 \(0\)\n/);
+});
+
+test('the same seed gives the same document, another seed another', async () => {
+  const run = async (seed: string) => {
+    const { stdout } = await dmakit(
+      'dmatest',
+      '--board',
+      'zynq-a9',
+      '--max-channels',
+      '2',
+      ...few,
+      '--seed',
+      seed,
+      '--json',
+    );
+    return stdout.replace(/"wallS": [\d.]+/g, '').replace(/"seed": \d+/, '');
+  };
+  assert.equal(await run('3'), await run('3'));
+  assert.notEqual(await run('3'), await run('4'));
+});
+
+test('failures are shown with the lines of the module, and the exit code is 1', async () => {
+  const args = [
+    'dmatest',
+    '--board',
+    'zynq-a9',
+    '--mode',
+    'mask=22,swiotlb=noforce',
+    '--max-channels',
+    '1',
+    '--iterations',
+    '3',
+  ];
+  const { code, stdout } = await dmakit(...args);
+  assert.equal(code, 1);
+  assert.match(stdout, /dmatest: dma0chan0-copy0: result #1: 'src mapping error' with src_off=/);
+  assert.match(stdout, /\n1 board, 1 channel, 3 tests, 3 failures, /);
+});
+
+test('what cannot be done is refused in one line', async () => {
+  const cases: [string[], number, RegExp][] = [
+    [
+      ['--board', 'rpi3', '--channel', 'dma0chan99'],
+      2,
+      /^dmakit dmatest: rpi3 has no channel 'dma0chan99'\nIts channels are dma0chan0, /,
+    ],
+    [['--iterations', 'many'], 2, /--iterations: expected a whole number from 0 to 4294967295, found 'many'\n/],
+    [['--noverify', 'perhaps'], 2, /--noverify: expected Y or N, found 'perhaps'\n/],
+    [['--test-buf-size', '0'], 2, /--test-buf-size: expected a whole number from 1 to /],
+    [['--mode', 'swiftly'], 2, /--mode 'swiftly': zynq-a9: mode 'swiftly' is unknown; known are coherent/],
+    [['--board', 'rpi3', '--mode', 'mask=20'], 2, /^dmakit dmatest: rpi3: mode 'mask=20'/],
+    [['--seed', '4294967296'], 2, /--seed: expected a whole number from 0 to 4294967295/],
+    [['--board', 'rpi3', '--dmatest', '1', '--iterations', '1'], 1, /nothing was tested: no channel offers it\n/],
+  ];
+  for (const [args, expected, message] of cases) {
+    const { code, stderr } = await dmakit('dmatest', ...args);
+    assert.equal(code, expected, args.join(' '));
+    assert.match(stderr, message);
+  }
+});
+
+test('Ctrl-C ends even an endless test, and reports what was done', async () => {
+  const interrupt = new AbortController();
+  setTimeout(() => interrupt.abort(), 300);
+  const args = ['dmatest', '--board', 'all', '--iterations', '0', '--json'];
+  const { code, stdout, stderr } = await dmakitWith({ signal: interrupt.signal }, ...args);
+  assert.equal(code, 130);
+  const { interrupted, total } = JSON.parse(stdout);
+  assert.equal(interrupted, true);
+  assert.deepEqual([total.boards, total.failures], [1, 0]);
+  assert.ok(total.tests > 0);
+  assert.match(stderr, /^dmakit dmatest: interrupted after [\d,]+ tests\n$/);
+});
+
+test('Ctrl-C at a process, too', async () => {
+  const { code, stdout } = await dmakitProcess(['dmatest', '--iterations', '0'], (child) => {
+    setTimeout(() => child.kill('SIGINT'), 2500);
+  });
+  assert.equal(code, 130);
+  assert.match(stdout, /\n1 board, \d+ channels, \d+ tests, 0 failures \(seed 1\)\n$/);
+});
