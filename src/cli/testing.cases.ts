@@ -49,22 +49,25 @@ export async function dmakitWith(
 
 const mainFile = fileURLToPath(new URL('./main.ts', import.meta.url));
 
-/** Start `dmakit ARGS…` as a process of its own. */
-export function startDmakit(args: readonly string[], options: { cwd?: string } = {}): ChildProcess {
-  // A run of the command within a test must not report to the test runner.
-  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const tsx = import.meta.resolve('tsx');
-  return spawn(process.execPath, ['--import', tsx, mainFile, ...args], { ...options, env });
+/** `dmakit ARGS…` as a process of its own; `during` may watch it and send signals. */
+export function dmakitProcess(args: readonly string[], during?: (child: ChildProcess) => void): Promise<Result> {
+  return runScript(mainFile, args, during);
 }
 
-/** Its result; `during` may watch it and send signals. */
-export function dmakitProcess(args: readonly string[], during?: (child: ChildProcess) => void): Promise<Result> {
-  const child = startDmakit(args);
+/** The same for another script. */
+export function runScript(
+  script: string,
+  args: readonly string[],
+  during?: (child: ChildProcess) => void,
+): Promise<Result> {
+  // A run of the command within a test must not report to the test runner.
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), script, ...args], { env });
   const out = { stdout: '', stderr: '' };
-  child.stdout!.on('data', (chunk) => {
+  child.stdout.on('data', (chunk) => {
     out.stdout += chunk;
   });
-  child.stderr!.on('data', (chunk) => {
+  child.stderr.on('data', (chunk) => {
     out.stderr += chunk;
   });
   during?.(child);
