@@ -125,6 +125,33 @@ test('a lite channel takes twice the time of a full one', () => {
   assert.ok(Math.abs(lite / full - 2) < 0.05, `${lite} ns against ${full} ns`);
 });
 
+test('WAITS slow a transfer down, and waiting for responses makes its end later', () => {
+  const timeOf = (ti: number): number => {
+    const bench = new Bench();
+    bench.block(0x100, S_INC | D_INC | INTEN | ti, 0x1000, 0x1_1000, 4096);
+    bench.start(0, 0x100);
+    while (!bench.lines.get(16)) bench.run(10);
+    return bench.now();
+  };
+  const plain = timeOf(0);
+  assert.ok(timeOf(31 << 21) > plain + 1024 * 31 * 3, 'dummy cycles after every word');
+  const answered = timeOf(WAIT_RESP) - plain;
+  assert.ok(answered > 50 && answered < 500, `${answered} ns for the last response`);
+});
+
+test('bytes and halfwords of a register can be read; writing them does nothing', () => {
+  const bench = new Bench();
+  const { block } = bench.registerAt(BASE)!;
+  bench.set(2, CONBLK_AD, 0x1234_5660);
+  assert.deepEqual(
+    [0, 1, 2, 3].map((i) => block.readRegister(0x204 + i, 1)),
+    [0x60, 0x56, 0x34, 0x12],
+  );
+  assert.deepEqual([block.readRegister(0x204, 2), block.readRegister(0x206, 2)], [0x5660, 0x1234]);
+  block.writeRegister(0x204, 1, 0xff);
+  assert.equal(bench.reg(2, CONBLK_AD), 0x1234_5660);
+});
+
 test('ignoring the source fills with zeroes, ignoring the destination writes nothing', () => {
   const bench = new Bench();
   bench.pattern(0x2000, 64);
