@@ -4,6 +4,14 @@ export { Dmatest, type DmatestOptions, type DmatestRun, dmatest } from './dmates
 export { type DmatestParams, dmatestDefaults, dmatestParameterNames, parseDmatestParams } from './dmatest-params.ts';
 export type { DmatestResult, DmatestThreadResult } from './dmatest-result.ts';
 export {
+  EDU_DMA_BITS,
+  eduCheckAlive,
+  eduDmaFromDevice,
+  eduDmaToDevice,
+  eduDriver,
+  eduFactorial,
+} from './edu.ts';
+export {
   type FifoOptions,
   type FifoResult,
   fifoCapture,

@@ -60,6 +60,8 @@ class IommuCore {
   readonly ops: IommuOps[] = [];
   readonly defaultType: DomainType;
   nextGroup = 0;
+  /** Devices that come and go are heard of. */
+  listens = false;
 
   constructor(kernel: Kernel) {
     const { cmdline } = kernel;
@@ -98,6 +100,11 @@ export function iommuDeviceRegister(kernel: Kernel, ops: IommuOps): Errno {
     }
   }
   for (const dev of kernel.devices) if (dev.dmaIommu === null) iommuProbeDevice(dev);
+  if (!state.listens) {
+    state.listens = true;
+    kernel.addHooks.push((dev) => void iommuProbeDevice(dev));
+    kernel.removeHooks.push(iommuReleaseDevice);
+  }
   return OK;
 }
 /** Forget an IOMMU; its devices must be gone. @linux iommu_device_unregister */

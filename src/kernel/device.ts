@@ -181,6 +181,7 @@ export function devErrProbe(dev: Device, error: Errno, text: string): Errno {
 export {
   deviceAdd,
   deviceDel,
+  deviceReleaseDriver,
   driverRegister,
   driverUnregister,
   waitForDeviceProbe,

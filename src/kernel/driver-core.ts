@@ -198,6 +198,7 @@ export async function deviceAdd(dev: Device): Promise<Errno> {
   }
   dev.added = true;
   kernel.devices.push(dev);
+  for (const hook of kernel.addHooks) hook(dev);
   await kernel.driverCore.attach(dev);
   await kernel.driverCore.settle();
   return OK;
@@ -211,6 +212,13 @@ export async function deviceDel(dev: Device): Promise<void> {
   kernel.devices.splice(kernel.devices.indexOf(dev), 1);
   kernel.driverCore.forget(dev);
   await kernel.driverCore.unbind(dev);
+  for (const hook of kernel.removeHooks) hook(dev);
+}
+/** Unbind a device's driver; the device stays, for another driver. May sleep. @linux device_release_driver */
+export async function deviceReleaseDriver(dev: Device): Promise<void> {
+  mightSleep(dev.kernel, 'device_release_driver');
+  dev.kernel.driverCore.forget(dev);
+  await dev.kernel.driverCore.unbind(dev);
 }
 
 /**

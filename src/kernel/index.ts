@@ -64,6 +64,29 @@ export * from './of-address.ts';
 export * from './of-irq.ts';
 export * from './page-alloc.ts';
 export { bugOn, DeadlockError, KernelPanic, oops, panic, splat, warnOn, warnOnce } from './panic.ts';
+export * from './pci.ts';
+export * from './pci-bus.ts';
+export {
+  PCI_ROM_RESOURCE,
+  PCI_STD_NUM_BARS,
+  PciBus,
+  PciDev,
+  type PciResource,
+  pciFindCapability,
+  pciFindNextCapability,
+  pciName,
+  pciReadConfigByte,
+  pciReadConfigDword,
+  pciReadConfigWord,
+  pciWriteConfigByte,
+  pciWriteConfigDword,
+  pciWriteConfigWord,
+  toPciDev,
+} from './pci-dev.ts';
+export * from './pci-host-bridge.ts';
+export * from './pci-msi.ts';
+export * from './pci-probe.ts';
+export * from './pci-regs.ts';
 export * from './platform.ts';
 export * from './printk.ts';
 export { devmIoremapResource, type Resource, releaseMemRegion, requestMemRegion } from './resource.ts';
