@@ -9,7 +9,7 @@ import {
 } from '../tools/dmatest-campaign.ts';
 import { parseParameters } from './dmatest-parameters.ts';
 import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts';
-import { textOfFinding, textOfSplat } from './finding-text.ts';
+import { textOfFinding, textOfSplat, untoldSplats } from './finding-text.ts';
 import { type CliIo, type Colors, colorsFor, writeJson } from './io.ts';
 import { startProgress } from './progress.ts';
 import { boardsNamed, bootBoard, checkBackend, matrix, type Variant } from './systems.ts';
@@ -105,14 +105,14 @@ export function totalOf(runs: readonly DmatestBoardRun[]) {
     channels: new Set(rows.map(({ board, channel }) => `${board} ${channel}`)).size,
     tests: rows.reduce((sum, row) => sum + row.iterations, 0),
     failures: rows.reduce((sum, row) => sum + row.failures, 0),
-    findings: runs.reduce((sum, { findings, splats }) => sum + findings.length + splats.length, 0),
+    findings: runs.reduce((sum, run) => sum + findingsOf(run).length, 0),
   };
 }
 
 function findingsOf({ board, mode, findings, splats }: DmatestBoardRun) {
   return [
     ...findings.map((finding) => ({ board, mode, ...finding })),
-    ...splats.map(({ kind, message, timeNs, place }) => ({
+    ...untoldSplats(splats, findings).map(({ kind, message, timeNs, place }) => ({
       board,
       mode,
       rule: `kernel/${kind}`,
@@ -140,7 +140,7 @@ function textOf(runs: readonly DmatestBoardRun[], seed: number, io: CliIo): stri
 export function troublesOf(run: DmatestBoardRun, colors: Colors): string {
   const lines = [
     ...run.errors.map((line) => `  ${line}\n`),
-    ...run.splats.map((splat) => textOfSplat({ ...splat, at: splat.place }, colors)),
+    ...untoldSplats(run.splats, run.findings).map((splat) => textOfSplat({ ...splat, at: splat.place }, colors)),
     ...run.findings.map((finding) => textOfFinding(finding, colors)),
   ];
   return lines.length === 0 ? '' : `\n${colors.red(`${run.board} ${run.mode}:`)}\n${lines.join('')}`;

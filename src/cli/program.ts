@@ -47,6 +47,7 @@ export function buildProgram(io: CliIo, done: (exitCode: number) => void): Comma
   addCopy(add('copy', () => import('./copy-command.ts')));
   addRun(add('run', () => import('./run-command.ts')));
   addBoard(add('board', () => import('./board-command.ts')));
+  addConform(add('conform', () => import('./conform-command.ts')));
   return program;
 }
 
@@ -132,6 +133,20 @@ function addBoard(command: Command): void {
     .option('--mode <MODE>', ONE_MODE_HELP)
     .option('--json', 'print one JSON document')
     .addHelpText('after', examples(['dmakit board', 'dmakit board rpi3', 'dmakit board zynq-a9 --json']));
+}
+
+function addConform(command: Command): void {
+  command
+    .description('replay what a real kernel was seen to decide, and count what comes out the same')
+    .argument('<FACTS.json...>', 'golden files; their form is in fixtures/golden')
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      examples([
+        'dmakit conform fixtures/golden/*.json',
+        'dmakit conform fixtures/golden/map_sg.intel-strict.json --json',
+      ]),
+    );
 }
 
 function examples(lines: readonly string[]): string {

@@ -1,7 +1,7 @@
 /** The reports of `dmakit run`. */
 
-import type { SourcePlace } from '../tools/finding.ts';
-import { textOfFinding, textOfSplat } from './finding-text.ts';
+import type { RunFinding, SourcePlace } from '../tools/finding.ts';
+import { textOfFinding, textOfSplat, untoldSplats } from './finding-text.ts';
 import { type CliIo, type Colors, colorsFor } from './io.ts';
 import type { RunRecord } from './run-protocol.ts';
 import { junitReport, sarifReport } from './run-report-forms.ts';
@@ -106,17 +106,24 @@ export class TextReport {
     return [
       `${head}\n`,
       outcome === 'ok' ? '' : textOfEnd(record, colors),
-      ...splats.map((splat) => textOfSplat(splat, colors)),
-      ...findings.map((finding) => textOfFinding(finding, colors)),
+      ...untoldSplats(splats, findings).map((splat) => textOfSplat(splat, colors)),
+      ...findings.filter((finding) => !tellsEnd(finding, record)).map((finding) => textOfFinding(finding, colors)),
       '\n',
     ].join('');
   }
 }
 
+/** Whether a finding says no more than how the run ended. */
+function tellsEnd(finding: RunFinding, { outcome, message }: RunRecord): boolean {
+  return (
+    finding.at === null && (finding.rule === 'kernel/hung-task' || (outcome !== 'ok' && finding.message === message))
+  );
+}
+
 function textOfEnd(record: RunRecord, colors: Colors): string {
   const { at, message, outcome, findings } = record;
-  // A finding at the same place, or in the same words, tells it below.
-  if (findings.some((finding) => finding.message.startsWith(message))) return '';
+  // A finding in the same words, with its place, tells it below.
+  if (findings.some((finding) => finding.at !== null && finding.message.startsWith(message))) return '';
   const told = at === null || findings.some((finding) => finding.at?.file === at.file && finding.at.line === at.line);
   const place = told ? '' : `  ${placeText(at)}\n${quoteSource(at, '    ')}`;
   const advice = ADVICE[outcome];

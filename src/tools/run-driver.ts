@@ -127,6 +127,9 @@ function classify(error: unknown): { outcome: Outcome; message: string; stack: s
   return { outcome, message: error instanceof KernelBug ? `kernel BUG: ${message}` : message, stack };
 }
 
+/** What ends a machine, and not just the driver that threw it. */
+const FATAL = [KernelBug, KernelPanic, LockupError, DeadlockError, HungTaskError, ForeignAwaitError];
+
 const capabilities: Record<Capability, number> = {
   memcpy: dmaCapMask(DMA_MEMCPY),
   memset: dmaCapMask(DMA_MEMSET),
@@ -139,6 +142,8 @@ class Run {
   reason = '';
   reasonStack = '';
   skipped = false;
+  /** The machine has come to its end: nothing can be taken down any more. */
+  #dead = false;
   readonly #system: System;
   readonly #kernel: Kernel;
   readonly #driver: DriverDefinition;
@@ -162,7 +167,7 @@ class Run {
     try {
       await this.#bindAndRun();
     } finally {
-      if (this.#chan !== null) await dmaReleaseChannel(this.#chan);
+      if (this.#chan !== null && !this.#dead) await dmaReleaseChannel(this.#chan);
     }
     await msleep(this.#kernel, GRACE_MS);
   }
@@ -226,8 +231,10 @@ class Run {
       if (typeof error === 'number' && error < 0) this.#fail(`${name} returned -${errnoName(error)}`, '');
       return typeof error === 'number' ? (error as Errno) : OK;
     } catch (error) {
-      const fatal = error instanceof KernelBug || error instanceof LockupError || error instanceof DeadlockError;
-      if (fatal || error === this.#kernel.dead || error instanceof HungTaskError) throw error;
+      if (error === this.#kernel.dead || FATAL.some((type) => error instanceof type)) {
+        this.#dead = true;
+        throw error;
+      }
       const thrown = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
       if (error instanceof Error) this.#watcher?.driverFailed(`${name} threw ${thrown}`, null, error);
       this.#fail(`${name} threw ${thrown}`, error instanceof Error ? (error.stack ?? '') : '');
