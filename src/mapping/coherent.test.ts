@@ -32,8 +32,15 @@ import {
 import { directRig } from './direct-rig.cases.ts';
 import { dmamAllocCoherent, dmamFreeCoherent } from './managed.ts';
 import { dmaSetMaskAndCoherent } from './mask.ts';
-import { dmaAllocPages, dmaCommonAllocPages, dmaCommonFreePages } from './noncoherent.ts';
-import { dmaAllocNoncontiguous, dmaVmapNoncontiguous } from './noncontiguous.ts';
+import {
+  dmaAllocNoncoherent,
+  dmaAllocPages,
+  dmaCommonAllocPages,
+  dmaCommonFreePages,
+  dmaFreeNoncoherent,
+  dmaFreePages,
+} from './noncoherent.ts';
+import { dmaAllocNoncontiguous, dmaFreeNoncontiguous, dmaVmapNoncontiguous } from './noncontiguous.ts';
 import { type DmaMapOps, dmaDirectOps, setDmaOps } from './ops.ts';
 import { SgTable } from './sg-table.ts';
 import { dmaMapSingle } from './streaming.ts';
@@ -259,6 +266,19 @@ test('a back end that only maps gets its pages from anywhere', () => {
   ops.mapPage = () => DMA_MAPPING_ERROR;
   assert.equal(dmaAllocPages(dev, 8192, DMA_BIDIRECTIONAL, GFP_KERNEL), null);
   assert.equal(kernel.pages.freePages, kernel.pages.managedPages);
+});
+
+test('pages and noncontiguous memory go back whole', () => {
+  const { kernel, dev } = directRig();
+  const pages = dmaAllocPages(dev, 5000, DMA_BIDIRECTIONAL, GFP_KERNEL)!;
+  dmaFreePages(dev, 5000, pages.page, pages.handle, DMA_BIDIRECTIONAL);
+  const { mem, handle } = dmaAllocNoncoherent(dev, 5000, DMA_BIDIRECTIONAL, GFP_KERNEL)!;
+  dmaFreeNoncoherent(dev, 5000, mem, handle, DMA_BIDIRECTIONAL);
+  const table = dmaAllocNoncontiguous(dev, 5000, DMA_BIDIRECTIONAL, GFP_KERNEL, 0)!;
+  dmaFreeNoncontiguous(dev, 5000, table, DMA_BIDIRECTIONAL);
+  assert.equal(table.origNents, 0);
+  assert.equal(kernel.pages.freePages, kernel.pages.managedPages);
+  assert.equal(kernel.splats.length, 0);
 });
 
 test('one block of noncontiguous memory has a pointer', () => {
