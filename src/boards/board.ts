@@ -5,7 +5,8 @@
  *     export default defineBoard({ name: 'my-board', … });
  */
 import type { DmaengineObserver } from '../dmaengine/index.ts';
-import type { DeviceDriver, KernelObserver, KernelOptions, OfNode } from '../kernel/index.ts';
+import type { IommuObserver } from '../iommu/index.ts';
+import type { DeviceDriver, Kernel, KernelObserver, KernelOptions, OfNode, ReservedMemory } from '../kernel/index.ts';
 import type { MachineObserver, ModelHost } from '../machine/index.ts';
 import { SimMachine } from '../machine/index.ts';
 import type { MappingObserver } from '../mapping/index.ts';
@@ -37,13 +38,36 @@ export interface BoardDefinition {
   readonly modes: readonly ModeTerm[];
   /** Zones, reserved memory, command line. */
   readonly kernel?: KernelOptions;
+  /**
+   * Where other amounts of RAM are, and what of it is reserved, for `BootOptions.ramBytes`. Throws an Error for an amount
+   * that it cannot have. Absent: `ram` is cut off at its end.
+   */
+  ramOf?(bytes: number): RamLayout;
+  /** The boot arguments that a mode stands for, where they are this kind of machine's own. */
+  cmdlineOf?(mode: Mode): string;
+  /** Whether it has a DMA engine whose channels others can use; default true. Without, dmatest and copy pass it by. */
+  readonly hasChannels?: boolean;
   /** Where devices write interrupt messages; absent: it has none. */
   readonly msiBase?: number;
   /** The tree that the kernel boots with; a new one at each call. */
   deviceTree(): OfNode;
   readonly drivers: readonly DeviceDriver[];
   /** Make the models of its devices, for the simulated machine. */
-  bind(host: ModelHost): void;
+  bind(host: ModelHost, mode: Mode): void;
+  /** What its kernel does before any driver is there: scan its PCI buses, start its IOMMU. */
+  start?(kernel: Kernel, config: StartConfig): Promise<void>;
+}
+
+/** See `BoardDefinition.ramOf`. */
+export interface RamLayout {
+  readonly ram: readonly RamRange[];
+  readonly reserved: readonly ReservedMemory[];
+}
+/** What `BoardDefinition.start` is told. */
+export interface StartConfig {
+  readonly mode: Mode;
+  /** Firmware says that the board's slots lead outside of the machine: what is plugged in there is not trusted. */
+  readonly untrusted: boolean;
 }
 
 /** Who is told what happens; all from the first moment on. */
@@ -52,6 +76,7 @@ export interface BootObservers {
   readonly kernel?: KernelObserver;
   readonly mapping?: MappingObserver;
   readonly dmaengine?: DmaengineObserver;
+  readonly iommu?: IommuObserver;
 }
 
 /** How a board is booted. */
@@ -63,8 +88,12 @@ export interface BootOptions {
   /** Whether caches evict and prefetch by themselves. Default 'on'. */
   readonly cacheNoise?: 'on' | 'off';
   readonly observers?: BootObservers;
-  /** Less RAM than the board has, for runs that need little: the banks' ends are cut off. Whole MiB. */
+  /** Less RAM than the board has, for runs that need little, or more where it can have more. Whole MiB. */
   readonly ramBytes?: number;
+  /** Boot arguments for the kernel, behind those of the board and of the mode: the last of several holds. */
+  readonly cmdline?: string;
+  /** What is in the board's slots comes from outside, and is not trusted. Default false; boards without slots ignore it. */
+  readonly untrusted?: boolean;
 }
 
 /** A board that can be booted. */
@@ -119,25 +148,33 @@ export function checkBoard(exported: unknown): Board {
 function bootSimulated(board: Board, options: BootOptions): System {
   const asked = options.mode ?? '';
   const mode = checkMode(typeof asked === 'string' ? parseMode(asked, board.modes) : asked, board.modes, board.name);
+  const { ram, reserved } = ramLayout(board, options.ramBytes);
   const machine = new SimMachine({
     name: board.name,
     coherent: mode.coherent ?? board.coherent,
     cacheLineBytes: board.cacheLineBytes,
     weaklyOrdered: board.weaklyOrdered,
     seed: options.seed ?? 1,
-    ram: options.ramBytes === undefined ? board.ram : cutRam(board.ram, options.ramBytes),
+    ram,
     ...(board.msiBase === undefined ? {} : { msiBase: board.msiBase }),
     cacheNoise: options.cacheNoise ?? 'on',
   });
   machine.observer = options.observers?.machine ?? null;
-  board.bind(machine);
+  board.bind(machine, mode);
   const tree = treeFor(board.deviceTree(), mode);
-  return new System(board, mode, machine, machine.seed, kernelOptionsFor(board.kernel ?? {}, mode), tree, options);
+  const kernel = kernelOptionsFor(board.kernel ?? {}, mode);
+  const cmdline = [kernel.cmdline, board.cmdlineOf?.(mode), options.cmdline].filter(Boolean).join(' ');
+  return new System(board, mode, machine, machine.seed, { ...kernel, reserved, cmdline }, tree, options);
 }
 
 const MIB = 2 ** 20;
-function cutRam(ram: readonly RamRange[], bytes: number): RamRange[] {
+function ramLayout(board: Board, bytes: number | undefined): RamLayout {
+  const reserved = board.kernel?.reserved ?? [];
+  if (bytes === undefined) return { ram: board.ram, reserved };
   if (!(bytes > 0) || bytes % MIB !== 0) throw new Error(`ramBytes: expected whole MiB, found ${bytes}`);
+  return board.ramOf?.(bytes) ?? { ram: cutRam(board.ram, bytes), reserved };
+}
+function cutRam(ram: readonly RamRange[], bytes: number): RamRange[] {
   const kept: RamRange[] = [];
   let left = bytes;
   for (const { base, sizeBytes } of ram) {

@@ -30,7 +30,7 @@ import {
 } from '../kernel/index.ts';
 import { dmaMappingError, dmaMapSingle, dmaSyncSingleForCpu, dmaUnmapSingle } from '../mapping/index.ts';
 import type { Board, BootOptions } from './board.ts';
-import { boards } from './index.ts';
+import { boardsWithChannels as boards } from './index.ts';
 
 const SMALL = { ramBytes: 64 * 2 ** 20 };
 

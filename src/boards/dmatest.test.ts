@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type DmatestRun, dmatest } from '../drivers/dmatest.ts';
-import { boards } from './index.ts';
+import { boardsWithChannels as boards } from './index.ts';
 
 const SMALL = { ramBytes: 64 * 2 ** 20 };
 

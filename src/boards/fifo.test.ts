@@ -5,7 +5,7 @@ import { fifoCapture, fifoLoopback } from '../drivers/index.ts';
 import { type Device, freePages, GFP_KERNEL, getFreePages, type Kernel } from '../kernel/index.ts';
 import type { SimMachine } from '../machine/index.ts';
 import { dmaAllocCoherent, dmaFreeCoherent } from '../mapping/index.ts';
-import { boards } from './index.ts';
+import { boardsWithChannels as boards } from './index.ts';
 
 const SMALL = { ramBytes: 64 * 2 ** 20 };
 /** FIFO.STATUS. */

@@ -57,6 +57,8 @@ export function kernelOptionsFor(options: KernelOptions, mode: Mode): KernelOpti
   if (mode.maskBits !== null && mode.maskBits < ALL_BITS) {
     const limit = 2 ** mode.maskBits;
     result = { ...result, zoneDmaLimit: Math.min(options.zoneDmaLimit ?? limit, limit) };
+    const { lowAddressLimit } = options;
+    if (lowAddressLimit !== undefined) result = { ...result, lowAddressLimit: Math.min(lowAddressLimit, limit) };
   }
   if (mode.swiotlb !== null) result = { ...result, cmdline: `${result.cmdline ?? ''} swiotlb=${mode.swiotlb}`.trim() };
   return result;

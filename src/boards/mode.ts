@@ -12,7 +12,12 @@ export interface Mode {
   readonly maskBits: number | null;
   /** The boot argument `swiotlb`. */
   readonly swiotlb: 'force' | 'noforce' | null;
+  /** What the board's IOMMU does. */
+  readonly iommu: IommuSetting | null;
 }
+
+/** Off; translating, with invalidation at each unmap or deferred; or letting all through. */
+export type IommuSetting = 'off' | 'strict' | 'lazy' | 'pt';
 
 interface Term {
   /** What stands behind `=`; null for a word that stands alone. */
@@ -48,6 +53,12 @@ const TERMS = {
     group: 'swiotlb',
     parse: (value) => ({ swiotlb: oneOf<'force' | 'noforce'>(value, ['force', 'noforce']) }),
   },
+  iommu: {
+    value: 'off|strict|lazy|pt',
+    description: 'the IOMMU is off, invalidates at each unmap, does so later, or lets devices through',
+    group: 'iommu',
+    parse: (value) => ({ iommu: oneOf<IommuSetting>(value, ['off', 'strict', 'lazy', 'pt']) }),
+  },
 } satisfies Record<string, Term>;
 
 /** A term's name. */
@@ -59,7 +70,7 @@ export const modeTerms = Object.keys(TERMS) as ModeTerm[];
 function oneOf<T extends string>(text: string, known: readonly T[]): T {
   const found = known.find((word) => word === text);
   if (found !== undefined) return found;
-  throw new Error(`expected ${known.join(' or ')}, found '${text}'`);
+  throw new Error(`expected ${known.slice(0, -1).join(', ')} or ${known.at(-1)}, found '${text}'`);
 }
 function numberBetween(text: string, low: number, high: number): number {
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
@@ -105,7 +116,7 @@ export function parseMode(text: string, known: readonly ModeTerm[] = modeTerms):
     }
   }
   const present = modeTerms.filter((name) => found.has(name));
-  const mode = { coherent: null, maskBits: null, swiotlb: null };
+  const mode = { coherent: null, maskBits: null, swiotlb: null, iommu: null };
   for (const name of present) Object.assign(mode, found.get(name));
   return { ...mode, text: present.map((name) => groups.get(TERMS[name].group)!).join(',') };
 }

@@ -39,6 +39,7 @@ export class System {
   readonly definition: Board;
   readonly modeTerms: Mode;
   readonly #tree: OfNode;
+  readonly #untrusted: boolean;
   #probed = false;
   #usedAtBoot: number[] = [];
 
@@ -64,6 +65,8 @@ export class System {
     this.kernel.observer = options.observers?.kernel ?? null;
     this.kernel.mappingObserver = options.observers?.mapping ?? null;
     this.kernel.dmaengineObserver = options.observers?.dmaengine ?? null;
+    this.kernel.iommuObserver = options.observers?.iommu ?? null;
+    this.#untrusted = options.untrusted ?? false;
   }
 
   /**
@@ -79,6 +82,7 @@ export class System {
 
   async #probe(): Promise<void> {
     this.#probed = true;
+    await this.definition.start?.(this.kernel, { mode: this.modeTerms, untrusted: this.#untrusted });
     this.#usedAtBoot = this.#usedPages();
     for (const driver of this.definition.drivers) await driverRegister(this.kernel, driver);
     await ofPlatformPopulate(this.kernel, this.#tree);

@@ -1,8 +1,9 @@
 /** `dmakit copy SRC DST`: a file through the DMA engine, verified. */
+import { boardsWithChannels } from '../boards/index.ts';
 import { type CopyReport, copyFile, DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES } from './copy-file.ts';
 import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts';
 import { type CliIo, colorsFor, writeJson } from './io.ts';
-import { boardNamed, boardNames, checkBackend, variant } from './systems.ts';
+import { boardNames, checkBackend, engineBoardNamed, variant } from './systems.ts';
 import { formatBytes, plural } from './table.ts';
 import { byteCount, seedValue } from './values.ts';
 
@@ -11,12 +12,14 @@ export async function command(io: CliIo, args: string[], options: Record<string,
   const [source = '', destination = ''] = args;
   checkBackend(options);
   if (options.board === undefined) {
-    throw new CliError('whose DMA engine is to move the bytes?', { hint: `Give --board ${boardNames('or')}.` });
+    throw new CliError('whose DMA engine is to move the bytes?', {
+      hint: `Give --board ${boardNames('or', boardsWithChannels)}.`,
+    });
   }
   const report = await copyFile(io, {
     source,
     destination,
-    ...variant(boardNamed(String(options.board)), options.mode as string | undefined),
+    ...variant(engineBoardNamed(String(options.board), 'copy'), options.mode as string | undefined),
     channel: options.channel as string | undefined,
     chunkBytes:
       options.chunk === undefined

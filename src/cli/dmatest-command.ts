@@ -12,7 +12,7 @@ import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts'
 import { textOfFinding, textOfSplat, untoldSplats } from './finding-text.ts';
 import { type CliIo, type Colors, colorsFor, writeJson } from './io.ts';
 import { startProgress } from './progress.ts';
-import { boardsNamed, bootBoard, checkBackend, matrix, type Variant } from './systems.ts';
+import { bootBoard, checkBackend, engineBoardsNamed, matrix, type Variant } from './systems.ts';
 import { formatCount, formatTable, plural } from './table.ts';
 import { listOf, seedValue } from './values.ts';
 
@@ -28,7 +28,7 @@ export interface Campaign {
 /** See program.ts for the options. */
 export async function command(io: CliIo, _args: string[], options: Record<string, unknown>): Promise<number> {
   checkBackend(options);
-  const variants = matrix(boardsNamed(String(options.board)), options.mode as string[] | undefined);
+  const variants = matrix(engineBoardsNamed(String(options.board), 'dmatest'), options.mode as string[] | undefined);
   const seed = seedValue('--seed', String(options.seed));
   const params = {
     iterations: DEFAULT_ITERATIONS,

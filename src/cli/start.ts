@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Board, boards } from '../boards/index.ts';
+import { type Board, boardsWithChannels } from '../boards/index.ts';
 import type { DmatestBoardRun } from '../tools/dmatest-campaign.ts';
 import { copyFile, DEFAULT_CHUNK_BYTES } from './copy-file.ts';
 import { campaign, summary, tableOf, totalOf, troublesOf } from './dmatest-command.ts';
@@ -32,7 +32,7 @@ export async function start(io: CliIo): Promise<number> {
   const colors = colorsFor(io.stdout, io.env);
   const say = (text: string) => io.stdout.write(text);
   say(`${colors.bold('dmatest')}: random copies on every channel, each byte verified\n\n`);
-  const { runs, interrupted } = await campaign(io, matrix(boards), { iterations: ITERATIONS }, SEED, false);
+  const { runs, interrupted } = await campaign(io, matrix(boardsWithChannels), { iterations: ITERATIONS }, SEED, false);
   say(
     tableOf(
       runs.flatMap(({ rows }) => rows),
@@ -79,7 +79,7 @@ async function copies(io: CliIo, source: string): Promise<boolean> {
   const rows: string[][] = [];
   let right = true;
   try {
-    for (const board of boards) {
+    for (const board of boardsWithChannels) {
       if (io.signal.aborted) return false;
       const report = await copyFile(io, copyJob(board, source, join(dir, board.name)));
       right &&= report.verified;

@@ -1,7 +1,7 @@
 /** Boards and modes as the command line names them. */
-import { type Board, boards, parseMode, type System } from '../boards/index.ts';
+import { type Board, boards, boardsWithChannels, parseMode, type System } from '../boards/index.ts';
 import { channelNames } from '../tools/channels.ts';
-import { CliError, missing } from './errors.ts';
+import { CliError, EXIT_FINDINGS, missing } from './errors.ts';
 import { listOf, nearest, oneOf } from './values.ts';
 
 const BACKENDS = ['sim', 'qemu', 'vfio'] as const;
@@ -17,10 +17,10 @@ export function checkBackend(options: Record<string, unknown>): void {
     throw missing(`--backend ${backend} is not there yet`, 'Use --backend sim: the simulated boards.');
 }
 
-/** The known boards: `zynq-a9 or rpi3`. */
-export function boardNames(word: 'and' | 'or'): string {
+/** The known boards, or some of them: `zynq-a9 or rpi3`. */
+export function boardNames(word: 'and' | 'or', list: readonly Board[] = boards): string {
   return listOf(
-    boards.map((board) => board.name),
+    list.map((board) => board.name),
     word,
   );
 }
@@ -34,6 +34,22 @@ export function boardNamed(name: string): Board {
   throw new CliError(`unknown board '${name}'${meant === undefined ? '' : ` (did you mean '${meant}'?)`}`, {
     hint: `The boards are ${boardNames('and')}.`,
   });
+}
+
+/** The same for what needs a DMA engine; `command` is what it is needed for. */
+export function engineBoardNamed(name: string, command: string): Board {
+  const board = boardNamed(name);
+  if (board.hasChannels !== false) return board;
+  throw new CliError(`${name} has no DMA engine with channels: there is nothing for ${command} to use`, {
+    exitCode: EXIT_FINDINGS,
+    hint:
+      `Its devices bring their own DMA: run a driver on it, such as 'dmakit run examples/edu.ts --board ${name}'. ` +
+      `Channels have ${boardNames('and', boardsWithChannels)}.`,
+  });
+}
+/** `--board B|all` for what needs a DMA engine: all that have one. */
+export function engineBoardsNamed(name: string, command: string): readonly Board[] {
+  return name === 'all' ? boardsWithChannels : [engineBoardNamed(name, command)];
 }
 
 /** `--board B|all`. */

@@ -24,10 +24,21 @@ export interface ReservedMemory {
   readonly kind?: number;
 }
 
+/** How the kernel was configured, where it matters here: CONFIG_ symbols without their prefix. */
+export interface KernelConfig {
+  /** Freed and fresh blocks of a dma_pool are filled with patterns and checked, and frees are checked. Default off. */
+  readonly DMAPOOL_DEBUG?: boolean;
+  /** The unmap-state macros keep what they are given. Default on. @linux NEED_DMA_MAP_STATE */
+  readonly NEED_DMA_MAP_STATE?: boolean;
+  /** A scatterlist entry has a DMA length beside its length. Default on. @linux NEED_SG_DMA_LENGTH */
+  readonly NEED_SG_DMA_LENGTH?: boolean;
+}
+
 /** What a board tells its kernel. */
 export interface KernelOptions {
   /** The boot command line, e.g. `swiotlb=force iommu.strict=1`. */
   readonly cmdline?: string;
+  readonly config?: KernelConfig;
   /** ARCH_DMA_MINALIGN in bytes, a power of two; default: the cache line on a non-coherent machine, else 8. */
   readonly dmaMinAlign?: number;
   /** One past the last physical address of ZONE_DMA; 0: no such zone. */
@@ -36,6 +47,11 @@ export interface KernelOptions {
   readonly zoneDma32Limit?: number;
   /** One past the last physical address that all devices reach: RAM above brings bounce buffers. Default: 4 GiB. */
   readonly dmaPhysLimit?: number;
+  /**
+   * One past the last physical address that early boot counts as low, where bounce buffers go. Default: the end of
+   * ZONE_DMA, or 4 GiB without one. @linux ARCH_LOW_ADDRESS_LIMIT
+   */
+  readonly lowAddressLimit?: number;
   /** Physical address from which RAM is HIGHMEM; absent: none is. */
   readonly highmemStart?: number;
   readonly reserved?: readonly ReservedMemory[];

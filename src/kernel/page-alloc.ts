@@ -129,7 +129,8 @@ export class PageAllocator {
   }
   /** Where the kernel's image lies: above the first 16 MiB where there is room, else behind the first page. */
   #placeImage(): PhysAddr {
-    const bank = this.#kernel.machine.ram[0];
+    const { ram } = this.#kernel.machine;
+    const bank = ram.find(({ sizeBytes }) => sizeBytes >= 32 * MIB) ?? ram[0];
     if (bank === undefined) return 0 as PhysAddr;
     const roomy = bank.sizeBytes >= 32 * MIB;
     const at = roomy ? Math.max(alignUp(bank.base, 2 * MIB), 16 * MIB) : bank.base + PAGE_SIZE;

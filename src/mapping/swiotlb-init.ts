@@ -47,10 +47,10 @@ export function parseSwiotlb(text: string): SwiotlbArgument {
   return result;
 }
 
-/** Bounce buffers lie below this address: in the ZONE_DMA that the board asks for, else below 4 GiB. */
+/** Bounce buffers lie below this address: the board's low memory, or its ZONE_DMA, else below 4 GiB. */
 function lowMemoryEnd(kernel: Kernel): number {
-  const { zoneDmaLimit = 0, dmaPhysLimit = FOUR_GIB } = kernel.options;
-  return Math.min(zoneDmaLimit > 0 ? zoneDmaLimit : FOUR_GIB, dmaPhysLimit);
+  const { zoneDmaLimit = 0, dmaPhysLimit = FOUR_GIB, lowAddressLimit } = kernel.options;
+  return Math.min(lowAddressLimit ?? (zoneDmaLimit > 0 ? zoneDmaLimit : FOUR_GIB), dmaPhysLimit);
 }
 function ramEnd(kernel: Kernel): number {
   const last = kernel.machine.ram[kernel.machine.ram.length - 1];
