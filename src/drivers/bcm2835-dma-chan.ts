@@ -74,7 +74,7 @@ export class Bcm2835Chan extends VirtDmaChan {
   desc: Bcm2835Desc | null = null;
   /** The last transfer that failed. */
   failedCookie: Cookie = 0;
-  readonly #blocks: ControlBlockPool;
+  #blocks: ControlBlockPool | null = null;
   /**
    * Descriptors for reuse. They and the blocks are taken by prep and given back by the tasklet, without a lock: between
    * looking at the first and taking it nothing can come in, as there is no time point (llist has cmpxchg for that).
@@ -89,7 +89,6 @@ export class Bcm2835Chan extends VirtDmaChan {
     this.irqFlags = irqFlags;
     this.#io = io;
     this.#base = ch * CHANNEL_STRIDE;
-    this.#blocks = new ControlBlockPool(dev);
     this.isLite = LITE.test(this.#read(DMA.DEBUG.offset));
   }
 
@@ -122,14 +121,25 @@ export class Bcm2835Chan extends VirtDmaChan {
   override descFree(vd: VirtDmaDesc): void {
     const desc = vd as Bcm2835Desc;
     const { blocks } = desc;
-    while (blocks.length > 1) this.#blocks.free(blocks.pop()!);
+    while (blocks.length > 1) this.#blocks!.free(blocks.pop()!);
     desc.nextSpare = this.#spare;
     this.#spare = desc;
   }
-  /** When no descriptor is in use any more. */
+  /** Before the first descriptor. False without memory. May sleep. */
+  makePool(): boolean {
+    this.#blocks = ControlBlockPool.create(this.dev);
+    return this.#blocks !== null;
+  }
+  /** When no descriptor is in use any more. May sleep. */
   freePool(): void {
+    const pool = this.#blocks;
+    if (pool === null) return;
+    for (let desc = this.#spare; desc !== null; desc = desc.nextSpare) {
+      for (const block of desc.blocks) pool.free(block);
+    }
     this.#spare = null;
-    this.#blocks.destroy();
+    this.#blocks = null;
+    pool.destroy();
   }
 
   /**
@@ -189,7 +199,7 @@ export class Bcm2835Chan extends VirtDmaChan {
     return true;
   }
   #newBlock(desc: Bcm2835Desc): ControlBlock | null {
-    const block = this.#blocks.take() ?? this.#blocks.grow();
+    const block = this.#blocks!.take();
     if (block !== null) desc.blocks.push(block);
     return block;
   }

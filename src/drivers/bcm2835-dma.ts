@@ -3,7 +3,7 @@
  * copies, scatterlists and cyclic buffers for peripherals. Beyond that driver it looks at the channel's error flags, so
  * that a bus error becomes the result of its transfer.
  */
-import { type DmaAddr, dmaBitMask, EINVAL, ENODEV, type Errno, isErr, List, OK } from '../base/index.ts';
+import { type DmaAddr, dmaBitMask, EINVAL, ENODEV, ENOMEM, type Errno, isErr, List, OK } from '../base/index.ts';
 import {
   type Cookie,
   DMA_COMPLETE,
@@ -98,7 +98,13 @@ class Bcm2835DmaDevice extends DmaDevice {
 
   override deviceAllocChanResources(chan: DmaChan): Errno {
     const c = chan as Bcm2835Chan;
-    return requestIrq(this.kernel, c.irq, c.interrupt, c.irqFlags, 'DMA IRQ', c);
+    if (!c.makePool()) {
+      devErr(c.dev, 'unable to allocate descriptor pool');
+      return ENOMEM;
+    }
+    const error = requestIrq(this.kernel, c.irq, c.interrupt, c.irqFlags, 'DMA IRQ', c);
+    if (error !== OK) c.freePool();
+    return error;
   }
   override deviceFreeChanResources(chan: DmaChan): void {
     const c = chan as Bcm2835Chan;

@@ -181,6 +181,11 @@ export class FrameTable {
     const at = (index - first) * PAGE_SIZE;
     return new Mem(bank, (bank.base + at) as PhysAddr, sizeBytes, bank.memory.subarray(at, at + sizeBytes), false);
   }
+  /** A pointer into `whole` that is an allocation of its own: it is freed by itself. */
+  carve(whole: Mem, offset: number, sizeBytes: number): Mem {
+    const bytes = whole.bytes.subarray(offset, offset + sizeBytes);
+    return new Mem(whole.bank, (whole.phys + offset) as PhysAddr, sizeBytes, bytes, whole.linear);
+  }
   /** A pointer that can be neither read nor written. */
   opaqueMem(index: number, sizeBytes: number): Mem {
     const { bank, first } = this.#spanOf(index);

@@ -34,7 +34,7 @@ export {
   requestThreadedIrq,
   synchronizeIrq,
 } from './irq.ts';
-export { Kernel, type KernelOptions, type ReservedMemory } from './kernel.ts';
+export { Kernel, type KernelConfig, type KernelOptions, type ReservedMemory } from './kernel.ts';
 export * from './kthread.ts';
 export * from './locks.ts';
 export * from './mutex.ts';

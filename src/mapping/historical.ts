@@ -13,7 +13,7 @@ import {
   DMA_TO_DEVICE,
   type DmaDataDirection,
 } from '../kernel/dma-direction.ts';
-import { GFP_ATOMIC } from '../kernel/gfp.ts';
+import { GFP_ATOMIC, type Gfp } from '../kernel/gfp.ts';
 import type { Mem } from '../kernel/index.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { memAt, type Page, physToPage } from '../kernel/page-alloc.ts';
@@ -23,6 +23,7 @@ import { dmaDirectSyncSingleForCpu, dmaDirectSyncSingleForDevice } from './direc
 import { dmaMappingError } from './error.ts';
 import { dmaSetCoherentMask, dmaSetMask } from './mask.ts';
 import { type DmaCoherent, getDmaOps } from './ops.ts';
+import { type DmaPool, dmaPoolAlloc, dmaPoolCreate, dmaPoolDestroy, dmaPoolFree } from './pool.ts';
 import { warnOnceAt } from './report.ts';
 import type { Scatterlist } from './scatterlist.ts';
 import { dmaMapSg, dmaUnmapSg } from './sg.ts';
@@ -100,6 +101,28 @@ export function pciAllocConsistent(dev: Device, size: number): DmaCoherent | nul
 /** Historical: `dmaFreeCoherent`. @linux pci_free_consistent */
 export function pciFreeConsistent(dev: Device, size: number, mem: Mem | null, handle: DmaAddr): void {
   dmaFreeCoherent(dev, size, mem, handle);
+}
+/** Historical: `dmaPoolCreate`. @linux pci_pool_create */
+export function pciPoolCreate(
+  name: string,
+  dev: Device,
+  size: number,
+  align: number,
+  boundary: number,
+): DmaPool | null {
+  return dmaPoolCreate(name, dev, size, align, boundary);
+}
+/** Historical: `dmaPoolDestroy`. @linux pci_pool_destroy */
+export function pciPoolDestroy(pool: DmaPool | null): void {
+  dmaPoolDestroy(pool);
+}
+/** Historical: `dmaPoolAlloc`. @linux pci_pool_alloc */
+export function pciPoolAlloc(pool: DmaPool, gfp: Gfp): DmaCoherent | null {
+  return dmaPoolAlloc(pool, gfp);
+}
+/** Historical: `dmaPoolFree`. @linux pci_pool_free */
+export function pciPoolFree(pool: DmaPool, mem: Mem, handle: DmaAddr): void {
+  dmaPoolFree(pool, mem, handle);
 }
 /** Historical: `dmaSetMask`. @linux pci_set_dma_mask */
 export function pciSetDmaMask(dev: Device, mask: bigint): Errno {

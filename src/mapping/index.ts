@@ -36,6 +36,7 @@ export * from './noncontiguous.ts';
 export { type AllocKind, type MapKind, type MappingObserver, mappingObserver } from './observer.ts';
 export { type DmaCoherent, type DmaMapOps, type DmaPages, dmaDirectOps, getDmaOps, setDmaOps } from './ops.ts';
 export * from './owned.ts';
+export * from './pool.ts';
 export * from './resource.ts';
 export * from './scatterlist.ts';
 export * from './sg.ts';

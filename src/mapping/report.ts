@@ -42,6 +42,17 @@ export function overflowText(dev: Device, addr: number, size: number): string {
 export function padAddr(addr: number): string {
   return addr < 0 ? hexAddr(addr) : `0x${addr.toString(16).padStart(16, '0')}`;
 }
+/** Bytes as print_hex_dump prints them: 16 a line, with their offset and as text. @linux print_hex_dump */
+export function hexDump(bytes: Uint8Array): string {
+  const lines: string[] = [];
+  for (let at = 0; at < bytes.length; at += 16) {
+    const row = [...bytes.subarray(at, at + 16)];
+    const hex = row.map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+    const text = row.map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.')).join('');
+    lines.push(`${at.toString(16).padStart(8, '0')}: ${hex.padEnd(47)}  ${text}`);
+  }
+  return lines.join('\n');
+}
 /** Mapping without a direction stops the kernel: throws `KernelBug`. */
 export function invalidDirection(kernel: Kernel, what: string, dir: number): void {
   bugOn(kernel, true, `at kernel/dma/mapping.c: ${what} with ${dmaDirectionName(dir)}`);
