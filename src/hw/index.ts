@@ -7,5 +7,7 @@ export { type PciBar, PciFunctionModel, type PciFunctionOptions } from './pci-fu
 export { PciIrqLine, PciPin } from './pci-interrupt.ts';
 export { Pl330Model } from './pl330.ts';
 export type { PeripheralRequest, Pl330Options, Pl330Timing } from './pl330-config.ts';
+export { SmmuModel } from './smmu-v3.ts';
+export type { SmmuConfig, SmmuOptions } from './smmu-v3-config.ts';
 export { VtdModel } from './vtd.ts';
 export type { VtdOptions } from './vtd-config.ts';
