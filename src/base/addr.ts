@@ -58,7 +58,8 @@ export function addrAdd<T extends Addr>(a: T, offsetBytes: number): T {
 
 /** Low 32 bits as an unsigned number. */
 export function lo32(a: number): number {
-  return a % TWO_32;
+  // Truncation to 32 bits is what is asked for.
+  return a >>> 0;
 }
 /** Bits 32 and up. @linux upper_32_bits */
 export function hi32(a: number): number {

@@ -19,4 +19,12 @@ export {
   fifoLoopback,
   type PeriodCallback,
 } from './fifo-client.ts';
+export {
+  type DmarReservedMemory,
+  type DmarTable,
+  type DmarUnit,
+  intelIommuInit,
+  intelIommuShutdown,
+  intelIommuUnits,
+} from './intel-iommu.ts';
 export { pl330Driver } from './pl330.ts';

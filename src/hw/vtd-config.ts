@@ -40,7 +40,7 @@ export interface VtdOptions {
   readonly protectedMemory?: boolean;
   /** 2^this domain ids: 4, 6, … 16 (default). */
   readonly domainIdBits?: number;
-  /** Fault recording registers, 1 to 64; default 8. */
+  /** Fault recording registers, 1 to 64; default 1, as QEMU's unit has. */
   readonly faultRecords?: number;
   /** Translations kept: powers of two, at least 4; of 4 KiB pages 256, of each larger size a quarter of that. */
   readonly iotlbEntries?: number;
@@ -69,7 +69,7 @@ export function vtdConfig(options: VtdOptions): VtdConfig {
     writeBufferFlush: false,
     protectedMemory: false,
     domainIdBits: 16,
-    faultRecords: 8,
+    faultRecords: 1,
     iotlbEntries: 256,
     contextEntries: 64,
     ...options,

@@ -44,7 +44,7 @@ export class VtdRig {
       ],
       msiBase: MSI_BASE,
     });
-    this.unit = new VtdModel(this.machine, options);
+    this.unit = new VtdModel(this.machine, { faultRecords: 8, ...options });
     const behind = (name: string, requesterId: number) =>
       this.machine.busMaster({ name, translator: this.unit, requesterId });
     this.device = behind('device', SOURCE);

@@ -14,7 +14,7 @@ test('without translation every access passes as it is', () => {
 });
 
 test('capabilities say what the unit was built as', () => {
-  // As QEMU's unit prints them, but for eight fault records instead of one and a coherent walk.
+  // As QEMU's unit prints them without interrupt remapping: cap d2008c22260206 ecap f00f42.
   const rig = new VtdRig({ faultRecords: 1, coherent: false });
   assert.equal(rig.read(0x00), 0x10);
   assert.equal(rig.read(0x08), 0x2226_0206);

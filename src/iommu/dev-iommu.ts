@@ -14,8 +14,11 @@ export class DevIommu {
   constructor(ops: IommuOps, dev: Device) {
     this.ops = ops;
     this.dev = dev;
-    const forcedac = dev.kernel.cmdline.get('iommu.forcedac');
-    this.pci32BitWorkaround = dev.bus?.name === 'pci' && !(forcedac !== undefined && /^(?:1|[yt]|on)/i.test(forcedac));
+    const { cmdline } = dev.kernel;
+    const forcedac =
+      /^(?:1|[yt]|on)/i.test(cmdline.get('iommu.forcedac') ?? '') ||
+      (cmdline.get('intel_iommu')?.split(',').includes('forcedac') ?? false);
+    this.pci32BitWorkaround = dev.bus?.name === 'pci' && !forcedac;
   }
 }
 /** Null when the device is behind no IOMMU. */

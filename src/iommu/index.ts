@@ -7,3 +7,12 @@ export * from './iommu.ts';
 export { allocIova, findIova, freeIova, IovaDomain, reserveIova } from './iova.ts';
 export { allocIovaFast, freeIovaFast, IovaRcaches } from './iova-rcache.ts';
 export { type IommuObserver, iommuObserver, setIommuObserver } from './observer.ts';
+export {
+  allocVtdTable,
+  DMA_PTE_LARGE_PAGE,
+  DMA_PTE_READ,
+  DMA_PTE_SNP,
+  DMA_PTE_WRITE,
+  VtdPageTable,
+  type VtdTable,
+} from './vtd-pgtable.ts';

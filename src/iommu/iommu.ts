@@ -2,14 +2,14 @@
  * IOMMUs and the devices behind them: groups (devices that cannot be told apart share one), and the domain that each
  * group starts with, chosen from the boot arguments.
  */
-import { EBUSY, EINVAL, ENODEV, type Errno, OK } from '../base/errno.ts';
+import { EBUSY, EINVAL, ENODEV, ENOMEM, type Errno, OK } from '../base/errno.ts';
 import { type Device, devInfo } from '../kernel/device.ts';
 import { GFP_KERNEL } from '../kernel/gfp.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { prInfo } from '../kernel/printk.ts';
 import { setDmaOps } from '../mapping/ops.ts';
 import { DevIommu, devIommu, iommuDomainOf } from './dev-iommu.ts';
-import { setupDmaDomain } from './dma-cookie.ts';
+import { dmaCookie, setupDmaDomain } from './dma-cookie.ts';
 import { iommuDmaOps } from './dma-iommu-ops.ts';
 import { type DomainType, IOMMU_READ, IOMMU_WRITE, type IommuDomain, iommuMap } from './domain.ts';
 import { iommuObserver } from './observer.ts';
@@ -58,16 +58,25 @@ export class IommuGroup {
 
 class IommuCore {
   readonly ops: IommuOps[] = [];
-  readonly defaultType: DomainType;
+  defaultType: DomainType;
+  /** Whether passthrough or translation, and strict or lazy, were asked for at boot. */
+  readonly typeFromCmdline: boolean;
+  readonly strictFromCmdline: boolean;
   nextGroup = 0;
   /** Devices that come and go are heard of. */
   listens = false;
 
   constructor(kernel: Kernel) {
     const { cmdline } = kernel;
-    const passthrough = flag(cmdline.get('iommu.passthrough')) ?? (cmdline.get('iommu') === 'pt' ? true : null);
+    const intel = cmdline.get('intel_iommu')?.split(',') ?? [];
+    const x86 = cmdline.get('iommu')?.split(',') ?? [];
+    const asked = flag(cmdline.get('iommu.passthrough'));
+    const passthrough = asked ?? (x86.includes('nopt') ? false : x86.includes('pt') ? true : null);
     // Debian's kernels defer invalidation unless told otherwise.
-    const strict = flag(cmdline.get('iommu.strict')) ?? cmdline.get('intel_iommu')?.includes('strict') === true;
+    const strictAsked = flag(cmdline.get('iommu.strict'));
+    const strict = strictAsked ?? intel.includes('strict');
+    this.typeFromCmdline = passthrough !== null;
+    this.strictFromCmdline = strictAsked !== null;
     this.defaultType = passthrough === true ? 'identity' : strict ? 'dma' : 'dma-fq';
   }
 }
@@ -91,14 +100,7 @@ export function iommuDeviceRegister(kernel: Kernel, ops: IommuOps): Errno {
   const state = core(kernel);
   if (state.ops.includes(ops)) return EBUSY;
   state.ops.push(ops);
-  const words = { identity: 'Passthrough', dma: 'Translated', 'dma-fq': 'Translated' } as Record<DomainType, string>;
-  if (state.ops.length === 1) {
-    prInfo(kernel, `iommu: Default domain type: ${words[state.defaultType]}`);
-    if (state.defaultType !== 'identity') {
-      const mode = state.defaultType === 'dma' ? 'strict' : 'lazy';
-      prInfo(kernel, `iommu: DMA domain TLB invalidation policy: ${mode} mode`);
-    }
-  }
+  if (state.ops.length === 1) printPolicy(kernel, state);
   for (const dev of kernel.devices) if (dev.dmaIommu === null) iommuProbeDevice(dev);
   if (!state.listens) {
     state.listens = true;
@@ -106,6 +108,21 @@ export function iommuDeviceRegister(kernel: Kernel, ops: IommuOps): Errno {
     kernel.removeHooks.push(iommuReleaseDevice);
   }
   return OK;
+}
+/** @linux iommu_subsys_init */
+function printPolicy(kernel: Kernel, state: IommuCore): void {
+  const source = (fromCmdline: boolean) => (fromCmdline ? ' (set via kernel command line)' : '');
+  const translated = state.defaultType !== 'identity';
+  const word = translated ? 'Translated' : 'Passthrough';
+  prInfo(kernel, `iommu: Default domain type: ${word}${source(state.typeFromCmdline)}`);
+  if (!translated) return;
+  const mode = state.defaultType === 'dma' ? 'strict' : 'lazy';
+  prInfo(kernel, `iommu: DMA domain TLB invalidation policy: ${mode} mode${source(state.strictFromCmdline)}`);
+}
+/** For drivers whose hardware makes deferred invalidation pointless or wrong: no domain defers. @linux iommu_set_dma_strict */
+export function iommuSetDmaStrict(kernel: Kernel): void {
+  const state = core(kernel);
+  if (state.defaultType === 'dma-fq') state.defaultType = 'dma';
 }
 /** Forget an IOMMU; its devices must be gone. @linux iommu_device_unregister */
 export function iommuDeviceUnregister(kernel: Kernel, ops: IommuOps): void {
@@ -146,11 +163,16 @@ function joinGroup(dev: Device, ops: IommuOps): Errno {
   devInfo(dev, `Adding to iommu group ${group.id}`);
   if (group.defaultDomain === null) {
     const domain = defaultDomain(dev, ops);
-    if (domain === null) return EINVAL;
+    if (domain === null) {
+      iommuReleaseDevice(dev);
+      return ENOMEM;
+    }
     group.defaultDomain = domain;
     group.domain = domain;
   }
-  return attach(dev, group.domain!);
+  const error = attach(dev, group.domain!);
+  if (error !== OK) iommuReleaseDevice(dev);
+  return error;
 }
 
 function defaultDomain(dev: Device, ops: IommuOps): IommuDomain | null {
@@ -204,6 +226,16 @@ export function iommuReleaseDevice(dev: Device): void {
   group.devices.splice(group.devices.indexOf(dev), 1);
   dev.dmaIommu = null;
   dev.iommuGroup = null;
+  if (group.devices.length === 0) freeDefaultDomain(group);
+}
+/** The last device of a group is gone, and with it what the DMA API had mapped. @linux iommu_group_release */
+function freeDefaultDomain(group: IommuGroup): void {
+  const domain = group.defaultDomain;
+  group.defaultDomain = null;
+  group.domain = null;
+  if (domain === null || domain.type === 'identity') return;
+  dmaCookie(domain).destroy();
+  domain.free();
 }
 
 /** The domain a device is attached to, or null. @linux iommu_get_domain_for_dev */

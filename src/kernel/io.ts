@@ -1,5 +1,16 @@
 /** Registers and ports. Accesses are time points. Values are unsigned and little-endian. */
-import { addrAdd, alignDown, alignUp, fromLoHi, hexAddr, hi32, lo32, PAGE_SIZE, type PhysAddr } from '../base/addr.ts';
+import {
+  addrAdd,
+  alignDown,
+  alignUp,
+  fromLoHi,
+  hexAddr,
+  hi32,
+  lo32,
+  offsetIn,
+  PAGE_SIZE,
+  type PhysAddr,
+} from '../base/addr.ts';
 import { type Errno, ETIMEDOUT, OK } from '../base/errno.ts';
 import type { Machine } from '../machine/contract.ts';
 import { mightSleep } from './context.ts';
@@ -43,7 +54,7 @@ export class IoMem {
   /** @internal Whether an access may be made; what may not is reported. */
   reachable(offset: number, width: number): boolean {
     const inside = offset >= 0 && offset + width <= this.#limit;
-    if (inside && this.#mapping.mapped && (offset + this.phys) % width === 0) return true;
+    if (inside && this.#mapping.mapped && offsetIn(offset + this.phys, width) === 0) return true;
     this.#refuse(offset, width);
     return false;
   }
