@@ -128,7 +128,9 @@ export class AddressLists {
     const kinds: AddressKind[] = got.map((addr) => rig.kindOf(addr));
     const gotTexts = got.map((addr) => (addr === -2 ? NULL_HANDLE : hex(addr)));
     return {
-      expected: expected.map((text, i) => addressPart(text, kinds[i] ?? 'iova', this.#origin(text, kinds[i], 'expected'))),
+      expected: expected.map((text, i) =>
+        addressPart(text, kinds[i] ?? 'iova', this.#origin(text, kinds[i], 'expected')),
+      ),
       got: gotTexts.map((text, i) => addressPart(text, kinds[i]!, this.#origin(text, kinds[i], 'got'))),
     };
   }
@@ -144,12 +146,18 @@ export class AddressLists {
 }
 
 /** @internal `iova32`, `iova64`: a case for each step. */
-export async function replayIova(rig: Rig, result: Fields, history: readonly HiddenEvent[]): Promise<CaseOutcome[]> {
+export async function replayIova(
+  rig: Rig,
+  result: Fields,
+  history: readonly HiddenEvent[],
+  last: number,
+): Promise<CaseOutcome[]> {
   const rc = dmaSetMaskAndCoherent(rig.dev, dmaBitMask(result.number('mask', 0, 64)));
   const outcomes: CaseOutcome[] = [{ name: 'set mask', expected: result.raw('set_mask_rc'), got: rc }];
   const script = new MappingScript(rig);
   const lists = new AddressLists();
   for (const [i, step] of result.objects('steps').entries()) {
+    if (i + 1 > last) return outcomes;
     await passHistory(rig, history, i + 1);
     const text = step.text('step');
     outcomes.push({ name: text, ...lists.reduce(rig, step.texts('addrs'), await script.step(text, step.where)) });
@@ -169,7 +177,8 @@ export async function replayFill(rig: Rig, result: Fields): Promise<CaseOutcome[
     const addr = dmaMapPage(dev, page, 0, size, DMA_TO_DEVICE);
     if (addr === DMA_MAPPING_ERROR || addrs.push(addr) === MAX_MAPPINGS) break;
   }
-  const limit = (pick: (a: number, b: number) => number) => hex(addrs.reduce((a, b) => pick(a, b) as DmaAddr, addrs[0]!));
+  const limit = (pick: (a: number, b: number) => number) =>
+    hex(addrs.reduce((a, b) => pick(a, b) as DmaAddr, addrs[0]!));
   const got =
     addrs.length === 0
       ? { set_mask_rc: rc, mapped_until_failure: 0 }

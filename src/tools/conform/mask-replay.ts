@@ -1,5 +1,6 @@
 /** Replays `dma_mask` and `dma_mask_descending`: which masks are taken, and what can be mapped with them. */
-import { DMA_TO_DEVICE, GFP_KERNEL, PAGE_SIZE } from '../../kernel/index.ts';
+import { PAGE_SIZE } from '../../base/index.ts';
+import { DMA_TO_DEVICE, GFP_KERNEL } from '../../kernel/index.ts';
 import {
   DMA_MAPPING_ERROR,
   dmaAllocCoherent,
@@ -38,7 +39,8 @@ export async function replayMasks(rig: Rig, result: Fields): Promise<CaseOutcome
     }
     for (const key of ['coherent4k', 'map4k']) {
       if (!entry.has(key) && got[key] === undefined) continue;
-      const kind = key === 'map4k' && got[key] !== FAILED ? rig.kindOf(Number(got[key])) : rig.translated ? 'iova' : 'page';
+      const kind =
+        key === 'map4k' && got[key] !== FAILED ? rig.kindOf(Number(got[key])) : rig.translated ? 'iova' : 'page';
       expected[key] = addressPart(String(entry.raw(key)), kind, null);
       got[key] = addressPart(String(got[key]), kind, null);
     }

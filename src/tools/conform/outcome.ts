@@ -33,7 +33,7 @@ export function addressPart(text: string, kind: AddressKind, origin: number | nu
     case 'page':
       return `page+0x${(address % 4096).toString(16)}`;
     case 'slot':
-      return `slot${origin === null ? '' : poolDistance(address, origin)}+0x${(address % 2048).toString(16)}`;
+      return `slot${origin === null ? '' : poolSlot(address, origin)}+0x${(address % 2048).toString(16)}`;
   }
 }
 
@@ -41,9 +41,13 @@ export function addressPart(text: string, kind: AddressKind, origin: number | nu
 const AREA_BYTES = 32 * 2 ** 20;
 const SLOT_BYTES = 2048;
 
-/** Slots from `origin` to `address`, modulo an area. */
-function poolDistance(address: number, origin: number): number {
-  const slots = Math.floor(address / SLOT_BYTES) - Math.floor(origin / SLOT_BYTES);
+/** Slots of a segment, which no bounce crosses. */
+export const SEGMENT_SLOTS = 128;
+
+/** The slot of `address`, counted from the start of the segment of `origin`, modulo an area. */
+function poolSlot(address: number, origin: number): number {
+  const first = Math.floor(origin / SLOT_BYTES);
+  const slots = Math.floor(address / SLOT_BYTES) - (first - (first % SEGMENT_SLOTS));
   const area = AREA_BYTES / SLOT_BYTES;
   return ((slots % area) + area) % area;
 }

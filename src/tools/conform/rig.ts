@@ -1,10 +1,22 @@
 /** A machine like the recorded one: the same boot arguments, as much memory, and a device that nobody has used yet. */
-import { type Device, FrameKind, type Kernel, memAt, type Mem, type Page, physToPage } from '../../kernel/index.ts';
-import { allocContigRange, allocPages, GFP_KERNEL, pageToPhys } from '../../kernel/index.ts';
-import { type DmaAddr, dmaToPhys, ioTlbMemOf } from '../../mapping/index.ts';
-import { iommuGetDomainForDev, iommuIovaToPhys } from '../../iommu/index.ts';
+
 import { physAddr } from '../../base/index.ts';
 import { q35 } from '../../boards/q35.ts';
+import { iommuGetDomainForDev, iommuIovaToPhys } from '../../iommu/index.ts';
+import {
+  allocContigRange,
+  allocPages,
+  type Device,
+  FrameKind,
+  GFP_KERNEL,
+  type Kernel,
+  type Mem,
+  memAt,
+  type Page,
+  pageToPhys,
+  physToPage,
+} from '../../kernel/index.ts';
+import { type DmaAddr, dmaToPhys, ioTlbMemOf } from '../../mapping/index.ts';
 import { GoldenError, type RecordedMachine } from './golden.ts';
 import type { AddressKind } from './outcome.ts';
 

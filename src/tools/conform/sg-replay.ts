@@ -30,7 +30,12 @@ const MAX_ENTRIES = 4096;
 const MAX_ENTRY_BYTES = 2 ** 21;
 
 /** @internal The limits, then a case for each list. */
-export async function replaySg(rig: Rig, result: Fields, history: readonly HiddenEvent[]): Promise<CaseOutcome[]> {
+export async function replaySg(
+  rig: Rig,
+  result: Fields,
+  history: readonly HiddenEvent[],
+  last: number,
+): Promise<CaseOutcome[]> {
   const { dev } = rig;
   dmaSetMaskAndCoherent(dev, dmaBitMask(result.has('mask') ? result.number('mask', 0, 64) : 32));
   const size = (bytes: number) => (bytes >= SIZE_MAX ? '0xffffffffffffffff' : `0x${bytes.toString(16)}`);
@@ -43,6 +48,7 @@ export async function replaySg(rig: Rig, result: Fields, history: readonly Hidde
   const outcomes: CaseOutcome[] = [{ name: 'limits', expected: recorded, got: limits }];
   const origins: Origins = { expected: null, got: null };
   for (const [i, entry] of result.objects('cases').entries()) {
+    if (i + 1 > last) return outcomes;
     await passHistory(rig, history, i + 1);
     outcomes.push(await replayList(rig, entry, origins));
   }
@@ -103,7 +109,8 @@ function readEntries(entry: Fields): Entry[] {
   }
   return list.map((pair, i) => {
     const [offset, length] = Array.isArray(pair) ? pair : [];
-    const ok = (n: unknown): n is number => Number.isInteger(n) && (n as number) >= 0 && (n as number) <= MAX_ENTRY_BYTES;
+    const ok = (n: unknown): n is number =>
+      Number.isInteger(n) && (n as number) >= 0 && (n as number) <= MAX_ENTRY_BYTES;
     if (ok(offset) && ok(length)) return { offset, length };
     throw new GoldenError(`${entry.where}.in[${i}]: expected [offset, length], found ${JSON.stringify(pair)}`);
   });
