@@ -3,6 +3,7 @@ import { relative } from 'node:path';
 import type { RunFinding } from '../tools/finding.ts';
 import type { Colors } from './io.ts';
 import type { RunSplat } from './run-protocol.ts';
+import { ruleOf } from './run-rules.ts';
 import { placeText, quoteSource } from './source-place.ts';
 
 /** The kernel's reports that no finding tells already. */
@@ -27,6 +28,7 @@ export function textOfFinding(finding: RunFinding, colors: Colors): string {
   if (finding.mappedAt !== null)
     lines.push(`  ${finding.rule.startsWith('dma/') ? 'mapped' : 'made'} at ${placeText(finding.mappedAt)}\n`);
   if (finding.fix !== '') lines.push(`  ${colors.cyan('mend:')} ${finding.fix}\n`);
+  if (ruleOf(finding.rule) !== undefined) lines.push(`  ${colors.dim(`why:  dmakit rules ${finding.rule}`)}\n`);
   return lines.join('');
 }
 

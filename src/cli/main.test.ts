@@ -14,7 +14,7 @@ test('--version prints the version of the package', async () => {
 test('--help lists the commands and shows examples, each command too', async () => {
   const { code, stdout, stderr } = await dmakit('--help');
   assert.deepEqual([code, stderr], [0, '']);
-  for (const command of ['dmatest', 'copy', 'run', 'board']) {
+  for (const command of ['dmatest', 'copy', 'run', 'board', 'conform', 'rules']) {
     assert.match(stdout, new RegExp(`^ {2}${command} `, 'm'));
     const help = await dmakit(command, '--help');
     assert.deepEqual([help.code, help.stderr], [0, '']);

@@ -48,6 +48,7 @@ export function buildProgram(io: CliIo, done: (exitCode: number) => void): Comma
   addRun(add('run', () => import('./run-command.ts')));
   addBoard(add('board', () => import('./board-command.ts')));
   addConform(add('conform', () => import('./conform-command.ts')));
+  addRules(add('rules', () => import('./rules-command.ts')));
   return program;
 }
 
@@ -146,6 +147,17 @@ function addConform(command: Command): void {
         'dmakit conform fixtures/golden/*.json',
         'dmakit conform fixtures/golden/map_sg.intel-strict.json --json',
       ]),
+    );
+}
+
+function addRules(command: Command): void {
+  command
+    .description('the rules that drivers are held against, explained')
+    .argument('[ID]', 'a rule, such as dma/unmap-size, or a group of them: dma, dmaengine, kernel, run')
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      examples(['dmakit rules', 'dmakit rules dma/missing-sync-for-cpu', 'dmakit rules dmaengine']),
     );
 }
 

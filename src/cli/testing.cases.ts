@@ -22,12 +22,13 @@ export async function dmakit(...args: string[]): Promise<Result> {
 
 /** The same with an environment, a signal, or terminals. */
 export async function dmakitWith(
-  world: { env?: CliIo['env']; signal?: AbortSignal; isTTY?: boolean },
+  world: { env?: CliIo['env']; signal?: AbortSignal; isTTY?: boolean; columns?: number },
   ...args: string[]
 ): Promise<Result> {
   const out = { stdout: '', stderr: '' };
   const writer = (name: 'stdout' | 'stderr') => ({
     isTTY: world.isTTY ?? false,
+    columns: world.columns,
     write: (text: string) => {
       out[name] += text;
     },
