@@ -115,6 +115,7 @@ test('a description tells what the devices of rpi3 reach', async () => {
   assert.deepEqual(controller.reach, {
     direct: [{ base: 0, sizeBytes: 960 * MIB }],
     directBytes: 960 * MIB,
+    translatedBytes: 0,
     bounceBytes: 0,
     unreachableBytes: 0,
   });

@@ -13,7 +13,8 @@ import {
   dmaHasCap,
   dmaTransactionTypeName,
 } from '../dmaengine/index.ts';
-import { type Device, ofIrqGet, ofPropertyReadStringArray } from '../kernel/index.ts';
+import { devIommu, iommuGroupGet, type ResvRegion } from '../iommu/index.ts';
+import { type Device, ofIrqGet, ofPropertyReadStringArray, PciDev } from '../kernel/index.ts';
 import { ioTlbMemOf } from '../mapping/index.ts';
 import type { System } from './system.ts';
 
@@ -22,12 +23,34 @@ export interface MemoryRange {
   readonly base: number;
   readonly sizeBytes: number;
 }
+/** What a PCI function says of itself. */
+export interface PciDescription {
+  /** Four hexadecimal digits each. */
+  readonly vendor: string;
+  readonly device: string;
+  /** Six. */
+  readonly class: string;
+  /** Where its BARs are, by number. */
+  readonly bars: readonly (MemoryRange & { readonly index: number })[];
+  readonly untrusted: boolean;
+}
+/** What the IOMMU does for a device. */
+export interface IommuDescription {
+  /** Devices of one group share their addresses. */
+  readonly group: number;
+  /** `dma`: translated, strict; `dma-fq`: translated, lazy; `identity`: let through. */
+  readonly domain: string;
+  /** Addresses with a meaning of their own, which are never given to buffers. */
+  readonly reserved: readonly (MemoryRange & { readonly type: ResvRegion['type'] })[];
+}
 /** How much of the RAM a device reaches. */
 export interface Reach {
   /** RAM that the device addresses itself, by physical address. */
   readonly direct: readonly MemoryRange[];
   readonly directBytes: number;
-  /** RAM for which a bounce buffer, or an IOMMU, must stand in. */
+  /** RAM that the IOMMU puts within its reach. */
+  readonly translatedBytes: number;
+  /** RAM for which a bounce buffer must stand in. */
   readonly bounceBytes: number;
   /** RAM that it cannot be given at all. */
   readonly unreachableBytes: number;
@@ -49,6 +72,10 @@ export interface DeviceDescription {
   /** null for a device without a mask: it makes no accesses of its own. */
   readonly reach: Reach | null;
   readonly interrupts: readonly number[];
+  /** null: it is no PCI function. */
+  readonly pci: PciDescription | null;
+  /** null: it is behind no IOMMU, or that is off. */
+  readonly iommu: IommuDescription | null;
   /** Channels when it is a DMA controller. */
   readonly channels: readonly ChannelDescription[];
 }
@@ -74,6 +101,7 @@ export interface BoardDescription {
 const ZONES = ['DMA', 'DMA32', 'NORMAL', 'HIGHMEM'] as const;
 const SHOWN = [DMA_MEMCPY, DMA_MEMSET, DMA_XOR, DMA_PQ, DMA_INTERRUPT, DMA_SLAVE, DMA_CYCLIC, DMA_INTERLEAVE] as const;
 const PAGE_BYTES = 4096;
+const PCI_BASE_CLASS_BRIDGE = 0x06;
 
 /** Describe a system. Call it within `system.run`, or after it, so that its devices are probed. */
 export function describeBoard(system: System): BoardDescription {
@@ -102,6 +130,7 @@ export function describeBoard(system: System): BoardDescription {
 function isShown(dev: Device): boolean {
   return (
     dev.driver !== null ||
+    dev instanceof PciDev ||
     dev.ofNode?.properties.has('dmas') === true ||
     dev.ofNode?.properties.has('#dma-cells') === true
   );
@@ -110,7 +139,7 @@ function isShown(dev: Device): boolean {
 function describeDevice(system: System, dev: Device): DeviceDescription {
   const { kernel } = system;
   const engine = dmaDevices(kernel).find((device) => device.dev === dev);
-  const masters = engine !== undefined || dev.ofNode?.properties.has('#dma-cells') === true || dev.ofNode === null;
+  const masters = engine !== undefined || dev.ofNode?.properties.has('#dma-cells') === true || bringsItsOwnDma(dev);
   return {
     name: dev.name,
     node: dev.ofNode?.fullName ?? null,
@@ -127,7 +156,38 @@ function describeDevice(system: System, dev: Device): DeviceDescription {
     })),
     reach: masters && dev.dmaMask !== null ? reachOf(system, dev) : null,
     interrupts: interruptsOf(dev),
+    pci: dev instanceof PciDev ? describePci(dev) : null,
+    iommu: describeIommu(dev),
     channels: engine === undefined ? [] : channelsOf(engine),
+  };
+}
+
+/** PCI bridges forward accesses, and make none. */
+function bringsItsOwnDma(dev: Device): boolean {
+  return dev instanceof PciDev ? dev.class >>> 16 !== PCI_BASE_CLASS_BRIDGE : dev.ofNode === null;
+}
+
+function describePci(dev: PciDev): PciDescription {
+  const hex = (n: number, digits: number) => n.toString(16).padStart(digits, '0');
+  return {
+    vendor: hex(dev.vendor, 4),
+    device: hex(dev.device, 4),
+    class: hex(dev.class, 6),
+    bars: dev.resources.flatMap((resource, index) =>
+      resource === null || resource.start < 0 ? [] : [{ index, base: resource.start, sizeBytes: resource.sizeBytes }],
+    ),
+    untrusted: dev.untrusted,
+  };
+}
+
+function describeIommu(dev: Device): IommuDescription | null {
+  const group = iommuGroupGet(dev);
+  const own = devIommu(dev);
+  if (group === null || own === null) return null;
+  return {
+    group: group.id,
+    domain: own.domain?.type ?? 'none',
+    reserved: own.ops.getResvRegions(dev).map(({ start, sizeBytes, type }) => ({ base: start, sizeBytes, type })),
   };
 }
 
@@ -150,13 +210,17 @@ function reachOf(system: System, dev: Device): Reach {
     }
   }
   const directBytes = direct.reduce((sum, range) => sum + range.sizeBytes, 0);
-  const bounces = ioTlbMemOf(dev).active || dev.dmaIommu !== null;
+  if (describeIommu(dev)?.domain.startsWith('dma') === true) {
+    return { direct: [], directBytes: 0, translatedBytes: ramBytes, bounceBytes: 0, unreachableBytes: 0 };
+  }
   const rest = ramBytes - directBytes;
-  return { direct, directBytes, bounceBytes: bounces ? rest : 0, unreachableBytes: bounces ? 0 : rest };
+  const bounceBytes = ioTlbMemOf(dev).active ? rest : 0;
+  return { direct, directBytes, translatedBytes: 0, bounceBytes, unreachableBytes: rest - bounceBytes };
 }
 
 function interruptsOf(dev: Device): number[] {
   const lines: number[] = [];
+  if (dev instanceof PciDev) return dev.irq < 0 ? [] : [dev.irq, ...dev.msiVectors.map(({ line }) => line)];
   if (dev.ofNode === null) return lines;
   for (let index = 0; ; index++) {
     const line = ofIrqGet(dev.kernel, dev.ofNode, index);

@@ -1,6 +1,7 @@
 /** A PC with Intel's Q35 chipset, as QEMU's q35 machine with eight of its educational devices and a VT-d IOMMU. */
-import { eduDriver } from '../drivers/index.ts';
-import { EduModel, PciFunctionModel, PciIrqLine } from '../hw/index.ts';
+import { physAddr } from '../base/index.ts';
+import { eduDriver, intelIommuInit } from '../drivers/index.ts';
+import { EduModel, PciFunctionModel, PciIrqLine, VtdModel } from '../hw/index.ts';
 import {
   type BridgeWindow,
   dt,
@@ -30,6 +31,9 @@ const ECAM = 0xb000_0000;
 const MOST_RAM = 64 * GIB;
 /** What firmware keeps at the end of low memory. */
 const TABLES_BYTES = 0x2_9000;
+const VTD = 0xfed9_0000;
+/** Address lines that the IOMMU's tables cover, as QEMU's unit has by default. */
+const VTD_BITS = 39;
 const MSI = 0xfee0_0000;
 const MAX_BANK_BYTES = 2 * GIB;
 /** The 64-bit window begins behind the RAM, and is this large. */
@@ -102,8 +106,10 @@ function bindChipset(host: ModelHost): void {
   new PciFunctionModel(host, { ...lpc, revision: 2 });
 }
 
-function bind(host: ModelHost, _mode: Mode): void {
+function bind(host: ModelHost, mode: Mode): void {
   bindChipset(host);
+  // Like everything on the bus, it snoops the caches or does not.
+  const translator = new VtdModel(host, { base: physAddr(VTD), awBits: VTD_BITS, coherent: mode.coherent !== false });
   const lines = [0, 1, 2, 3].map((i) => new PciIrqLine(host.irqLine(FIRST_PIRQ_GSI + i)));
   for (const [i, slot] of EDU_SLOTS.entries()) {
     new EduModel(host, {
@@ -111,6 +117,7 @@ function bind(host: ModelHost, _mode: Mode): void {
       bdf: PCI_DEVFN(slot, 0),
       intx: lines[gsiOf(slot, 1) - FIRST_PIRQ_GSI]!,
       bar0: FIRST_EDU_BAR + i * MIB,
+      translator,
       dmaMaskBits: slot < FIRST_WIDE_SLOT ? 28 : 64,
     });
   }
@@ -131,6 +138,10 @@ async function start(kernel: Kernel, { mode, untrusted }: StartConfig): Promise<
     busDmaLimit: limited ? 2 ** mode.maskBits! - 1 : 0,
     externalFacing: (bdf) => untrusted && EDU_SLOTS.includes(PCI_SLOT(bdf & 0xff)),
   });
+  // As without CONFIG_INTEL_IOMMU_DEFAULT_ON: somebody has to ask for it.
+  if (kernel.cmdline.get('intel_iommu')?.split(',').includes('on') === true) {
+    intelIommuInit(kernel, { hostAddressWidth: VTD_BITS, units: [{ registerBase: VTD, includeAll: true }] });
+  }
 }
 
 /** See the file's head. */

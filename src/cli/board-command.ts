@@ -61,9 +61,15 @@ function textOfBoard(description: BoardDescription, board: Board, mode: string, 
 type DeviceDescription = BoardDescription['devices'][number];
 
 function textOfDevice(device: DeviceDescription, colors: Colors): string {
-  const { name, driver, maskBits, coherent, busLimit, windows, reach, interrupts, channels } = device;
+  const { name, driver, maskBits, coherent, busLimit, windows, reach, interrupts, channels, pci, iommu } = device;
   const lines = [`\n${colors.bold(name)}  ${driver === null ? colors.yellow('no driver') : `driver ${driver}`}\n`];
   if (device.compatible.length > 0) lines.push(`  compatible  ${device.compatible.join(', ')}\n`);
+  if (pci !== null) {
+    const trust = pci.untrusted ? `, ${colors.yellow('not trusted')}` : '';
+    lines.push(`  PCI         ${pci.vendor}:${pci.device}, class ${pci.class}${trust}\n`);
+    for (const bar of pci.bars) lines.push(`  BAR ${bar.index}       ${rangeText(bar)}\n`);
+  }
+  if (iommu !== null) lines.push(textOfIommu(iommu));
   if (reach !== null) {
     lines.push(`  addresses   ${maskBits} bits${busLimit === null ? '' : `, the bus up to ${hexAddr(busLimit)}`}, `);
     lines.push(`${coherent ? 'snooping' : 'not snooping'} the caches\n`);
@@ -71,6 +77,7 @@ function textOfDevice(device: DeviceDescription, colors: Colors): string {
       lines.push(`  window      ${rangeText({ base: phys, sizeBytes })} is ${hexAddr(bus)} on its bus\n`);
     }
     for (const range of reach.direct) lines.push(`  reaches     ${rangeText(range)}\n`);
+    if (reach.translatedBytes > 0) lines.push(`  translated  ${mib(reach.translatedBytes)}\n`);
     if (reach.bounceBytes > 0) lines.push(`  bounces     ${mib(reach.bounceBytes)}\n`);
     if (reach.unreachableBytes > 0) lines.push(`  ${colors.red('cannot reach')} ${mib(reach.unreachableBytes)}\n`);
   }
@@ -79,6 +86,17 @@ function textOfDevice(device: DeviceDescription, colors: Colors): string {
     const rows = channels.map((chan) => [`  ${chan.name}`, chan.capabilities.join(' '), chan.client ?? 'free']);
     lines.push(formatTable([{ title: '  channel' }, { title: 'can' }, { title: 'used by' }], rows, colors));
   }
+  return lines.join('');
+}
+
+const DOMAINS: Readonly<Record<string, string>> = {
+  dma: 'translated; unmapping invalidates at once',
+  'dma-fq': 'translated; invalidation is deferred',
+  identity: 'let through untranslated',
+};
+function textOfIommu({ group, domain, reserved }: NonNullable<DeviceDescription['iommu']>): string {
+  const lines = [`  IOMMU       group ${group}, ${DOMAINS[domain] ?? domain}\n`];
+  for (const range of reserved) lines.push(`  reserved    ${rangeText(range)}  ${range.type}\n`);
   return lines.join('');
 }
 

@@ -81,9 +81,9 @@ test('colours are for terminals, unless NO_COLOR or FORCE_COLOR says otherwise',
 test('an unknown board, backend or report form names the known ones', async () => {
   const unknownBoard = await dmakitWith({}, 'dmatest', '--board', 'zync-a9');
   assert.equal(unknownBoard.code, 2);
-  assert.equal(
+  assert.match(
     unknownBoard.stderr,
-    "dmakit dmatest: unknown board 'zync-a9' (did you mean 'zynq-a9'?)\nThe boards are zynq-a9 and rpi3.\n",
+    /^dmakit dmatest: unknown board 'zync-a9' \(did you mean 'zynq-a9'\?\)\nThe boards are zynq-a9, rpi3.*\.\n$/,
   );
   const qemu = await dmakit('dmatest', '--backend', 'qemu');
   assert.deepEqual([qemu.code, qemu.stdout], [3, '']);

@@ -56,6 +56,8 @@ export class TextReport {
   readonly #colors: Colors;
   readonly #manySeeds: boolean;
   #variant = '';
+  /** Why the variant was skipped, once it was told. */
+  #skipped = '';
   #good: RunRecord[] = [];
   #told = 0;
 
@@ -70,14 +72,24 @@ export class TextReport {
     if (variant !== this.#variant) {
       this.flush();
       this.#variant = variant;
+      this.#skipped = '';
       this.#told = 0;
     }
     const plain = isWell(record) && record.findings.length === 0;
     if (plain && record.outcome === 'ok') this.#good.push(record);
+    else if (record.outcome === 'skipped') this.#skip(record.message);
     else {
       this.flush();
       this.#io.stdout.write(this.#textOf(record));
     }
+  }
+
+  /** What a board does not have, it has with no seed. */
+  #skip(message: string): void {
+    if (message === this.#skipped) return;
+    this.flush();
+    this.#skipped = message;
+    this.#io.stdout.write(`${this.#variant}: ${this.#colors.yellow('skipped')}: ${message}\n`);
   }
 
   /** Tell of the good runs that were held back. */
@@ -98,7 +110,6 @@ export class TextReport {
     const colors = this.#colors;
     const { outcome, seed, message, findings, splats } = record;
     const where = `${this.#variant}${this.#manySeeds || seed !== 1 ? `, seed ${seed}` : ''}`;
-    if (outcome === 'skipped') return `${where}: ${colors.yellow('skipped')}: ${message}\n`;
     const verdict =
       outcome !== 'ok' ? outcome : splats.length > 0 ? 'ok, but the kernel complains' : 'ok, with findings';
     const head = `${where}: ${isWell(record) ? colors.green(verdict) : colors.red(colors.bold(verdict))}`;

@@ -6,7 +6,7 @@
 import type { PhysAddr } from '../base/addr.ts';
 import type { Errno } from '../base/errno.ts';
 import type { DmaChan } from '../dmaengine/index.ts';
-import type { Kernel, PlatformDevice } from '../kernel/index.ts';
+import type { Device, Kernel, PciDev, PciDeviceId, PlatformDevice } from '../kernel/index.ts';
 import type { Mem } from '../machine/mem.ts';
 import type { IrqLine, ModelHost, RegisterBlock } from '../machine/model.ts';
 
@@ -14,12 +14,12 @@ import type { IrqLine, ModelHost, RegisterBlock } from '../machine/model.ts';
 export type Capability = 'memcpy' | 'memset' | 'slave';
 
 /** What `probe`, `main` and `remove` are given. Functions need no `this`: take what you use apart. */
-export interface DriverContext {
+export interface DriverContext<D extends Device = PlatformDevice> {
   readonly kernel: Kernel;
   /** The driver's own device, bound to it. */
-  readonly device: PlatformDevice;
+  readonly device: D;
   /** The device to map buffers for: the channel's DMA engine where the driver needs one, else its own device. */
-  readonly dev: PlatformDevice | DmaChan['device']['dev'];
+  readonly dev: Device;
   /** The channel asked for by `needs`; without `needs` reading it throws. */
   readonly chan: DmaChan;
   readonly board: string;
@@ -48,7 +48,7 @@ export interface HardwarePlace {
 export type DriverResult = Errno | 0 | void | Promise<Errno | 0 | void>;
 
 /** A driver file's default export. */
-export interface DriverDefinition {
+export interface DriverDefinition<D extends Device = PlatformDevice> {
   /** Shown in reports and in the kernel's log; `[a-z0-9-]+`. */
   readonly name: string;
   /**
@@ -56,6 +56,11 @@ export interface DriverDefinition {
    * made for the driver.
    */
   readonly compatible?: readonly string[];
+  /**
+   * Binds to a PCI function of the board in this table, which the board's own driver has to give up if it has all of
+   * them: the last one then.
+   */
+  readonly pci?: readonly PciDeviceId[];
   /** A DMA channel with this capability is requested before `probe`, and released after `remove`. */
   readonly needs?: Capability;
   /**
@@ -63,9 +68,13 @@ export interface DriverDefinition {
    * answers at `place.base`, drives `place.irq`, and reaches memory by `host.busMaster`.
    */
   hardware?(host: ModelHost, place: HardwarePlace): RegisterBlock;
-  probe?(ctx: DriverContext): DriverResult;
-  main?(ctx: DriverContext): DriverResult;
-  remove?(ctx: DriverContext): void | Promise<void>;
+  probe?(ctx: DriverContext<D>): DriverResult;
+  main?(ctx: DriverContext<D>): DriverResult;
+  remove?(ctx: DriverContext<D>): void | Promise<void>;
+}
+/** The default export of a PCI driver's file. */
+export interface PciDriverDefinition extends DriverDefinition<PciDev> {
+  readonly pci: readonly PciDeviceId[];
 }
 
 /** What is wrong with a driver file's default export. */
@@ -74,13 +83,32 @@ export class DriverDefinitionError extends Error {
 }
 
 /** Declare a driver; checks it, so that mistakes are told when the file is loaded. */
-export function defineDriver(definition: DriverDefinition): DriverDefinition {
+export function defineDriver(definition: PciDriverDefinition): PciDriverDefinition;
+export function defineDriver(definition: DriverDefinition): DriverDefinition;
+export function defineDriver(
+  definition: DriverDefinition | PciDriverDefinition,
+): DriverDefinition | PciDriverDefinition {
   return checkDriver(definition);
 }
 
 const HOOKS = ['hardware', 'probe', 'main', 'remove'] as const;
 const CAPABILITIES: readonly Capability[] = ['memcpy', 'memset', 'slave'];
-const KNOWN = ['name', 'compatible', 'needs', ...HOOKS];
+const KNOWN = ['name', 'compatible', 'pci', 'needs', ...HOOKS];
+const PCI_FIELDS = ['vendor', 'device', 'subvendor', 'subdevice', 'class', 'classMask'] as const;
+
+function isPciTable(value: unknown): boolean {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every(
+      (id) =>
+        typeof id === 'object' &&
+        id !== null &&
+        PCI_FIELDS.some((field) => id[field] !== undefined) &&
+        PCI_FIELDS.every((field) => id[field] === undefined || Number.isInteger(id[field])),
+    )
+  );
+}
 
 /** The definition in a module's default export. Throws `DriverDefinitionError` saying what was expected and found. */
 export function checkDriver(exported: unknown): DriverDefinition {
@@ -103,7 +131,13 @@ export function checkDriver(exported: unknown): DriverDefinition {
     }
   }
   if (driver.probe === undefined && driver.main === undefined) fail("it does nothing: expected 'probe' or 'main'");
-  const { compatible, needs } = driver;
+  const { compatible, needs, pci } = driver;
+  if (pci !== undefined && !isPciTable(pci)) {
+    fail("'pci': expected a list of ids, such as [{ vendor: 0x1234, device: 0x11e8 }]");
+  }
+  if (pci !== undefined && compatible !== undefined) {
+    fail("'pci' binds to a PCI function, 'compatible' to a device-tree node: expected one of them");
+  }
   if (
     compatible !== undefined &&
     !(Array.isArray(compatible) && compatible.every((text) => typeof text === 'string'))
@@ -113,8 +147,9 @@ export function checkDriver(exported: unknown): DriverDefinition {
   if (needs !== undefined && !CAPABILITIES.includes(needs as Capability)) {
     fail(`'needs': expected ${CAPABILITIES.join(', ')}, found ${JSON.stringify(needs)}`);
   }
-  if (compatible !== undefined && driver.hardware !== undefined) {
-    fail("'compatible' binds to the board's hardware, 'hardware' brings one's own: expected one of them");
+  if ((compatible ?? pci) !== undefined && driver.hardware !== undefined) {
+    const name = pci === undefined ? 'compatible' : 'pci';
+    fail(`'${name}' binds to the board's hardware, 'hardware' brings one's own: expected one of them`);
   }
   const unknown = Object.keys(driver).find((key) => !KNOWN.includes(key));
   if (unknown !== undefined) fail(`'${unknown}' is unknown; a driver has ${KNOWN.join(', ')}`);

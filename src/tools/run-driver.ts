@@ -18,12 +18,17 @@ import {
   type DeviceDriver,
   deviceAdd,
   deviceDel,
+  deviceReleaseDriver,
   driverRegister,
   driverUnregister,
   type Kernel,
   KernelPanic,
   msleep,
+  type PciDeviceId,
   PlatformDevice,
+  pciBus,
+  pciDevices,
+  pciMatchId,
   prInfo,
   type Resource,
 } from '../kernel/index.ts';
@@ -130,6 +135,14 @@ function classify(error: unknown): { outcome: Outcome; message: string; stack: s
 /** What ends a machine, and not just the driver that threw it. */
 const FATAL = [KernelBug, KernelPanic, LockupError, DeadlockError, HungTaskError, ForeignAwaitError];
 
+/** `1234:11e8`, or the class. */
+function pciIdText(id: PciDeviceId): string {
+  const hex = (n: number | undefined, digits: number) => (n === undefined ? '*' : n.toString(16).padStart(digits, '0'));
+  return id.vendor === undefined && id.class !== undefined
+    ? `of class ${hex(id.class, 6)}`
+    : `${hex(id.vendor, 4)}:${hex(id.device, 4)}`;
+}
+
 const capabilities: Record<Capability, number> = {
   memcpy: dmaCapMask(DMA_MEMCPY),
   memset: dmaCapMask(DMA_MEMSET),
@@ -173,23 +186,39 @@ class Run {
   }
 
   async #bindAndRun(): Promise<void> {
-    const { compatible, name, main } = this.#driver;
-    const own = compatible === undefined ? this.#makeDevice() : null;
+    const { compatible, pci, name, main } = this.#driver;
+    const own = compatible === undefined && pci === undefined ? this.#makeDevice() : null;
     const deviceDriver: DeviceDriver = {
       name,
-      ...(compatible === undefined ? { match: (dev: Device) => dev === own } : { compatible }),
+      ...(own !== null ? { match: (dev: Device) => dev === own } : {}),
+      ...(compatible !== undefined ? { compatible } : {}),
+      ...(pci !== undefined ? { bus: pciBus, idTable: pci } : {}),
       probe: (dev) => this.#probe(dev as PlatformDevice),
       remove: (dev) => this.#remove(dev as PlatformDevice),
     };
+    if (pci !== undefined) await this.#freeFunction(pci);
     await driverRegister(this.#kernel, deviceDriver);
     if (own !== null) await deviceAdd(own);
     if (this.#bound === null && this.reason === '') {
-      const wanted = compatible === undefined ? 'its own device' : `a device compatible with ${compatible.join(', ')}`;
+      const wanted =
+        pci !== undefined
+          ? `a PCI function ${pci.map(pciIdText).join(' or ')}`
+          : compatible === undefined
+            ? 'its own device'
+            : `a device compatible with ${compatible.join(', ')}`;
       this.#skip(`${this.#system.board} has no free device to bind: expected ${wanted}`);
     }
     if (this.#bound !== null && main !== undefined) await this.#call('main', main, this.#bound);
     if (own !== null) await deviceDel(own);
     await driverUnregister(this.#kernel, deviceDriver);
+  }
+
+  /** Where the board's driver has every function that the table names, it gives up the last one. */
+  async #freeFunction(table: readonly PciDeviceId[]): Promise<void> {
+    const matching = pciDevices(this.#kernel).filter((dev) => pciMatchId(table, dev) !== null);
+    if (matching.some((dev) => dev.driver === null)) return;
+    const last = matching.at(-1);
+    if (last !== undefined) await deviceReleaseDriver(last);
   }
 
   /** The driver's own device, and its hardware where it brings some along. */
