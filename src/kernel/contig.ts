@@ -39,8 +39,7 @@ export function memblockAlloc(kernel: Kernel, request: MemblockRequest): PhysAdd
     const end = Math.min(bank.base + bank.sizeBytes, request.limitPhys ?? Number.MAX_SAFE_INTEGER);
     for (let phys = alignDown(end - size, align); phys >= low; phys -= align) {
       if (!buddy.rangeIsFree(first + (phys - bank.base) / PAGE_SIZE, size / PAGE_SIZE)) continue;
-      memblockReserve(kernel, phys, size);
-      return phys as PhysAddr;
+      if (memblockReserve(kernel, phys, size)) return phys as PhysAddr;
     }
   }
   return null;
@@ -54,7 +53,7 @@ export function memblockReserve(kernel: Kernel, phys: number, sizeBytes: number)
   const count = Math.ceil(sizeBytes / PAGE_SIZE);
   buddy.drain();
   if (index < 0 || frames.indexOf(pfnOf(phys) + count - 1) !== index + count - 1) return false;
-  if (!buddy.rangeIsFree(index, count)) return false;
+  if (!buddy.rangeIsFree(index, count) || touchesCma(kernel, index, count)) return false;
   for (let i = index; i < index + count; i++) {
     buddy.isolate(i);
     frames.state[i] = FrameState.RESERVED;
@@ -62,6 +61,15 @@ export function memblockReserve(kernel: Kernel, phys: number, sizeBytes: number)
   }
   frames.setKind(index, count, FrameKind.RESERVED);
   return true;
+}
+/** Whether part of a range belongs to a CMA area, which is set aside though its pages are lent out. */
+function touchesCma(kernel: Kernel, index: number, count: number): boolean {
+  const { blockType } = kernel.pages.frames;
+  const last = (index + count - 1) >>> PAGEBLOCK_ORDER;
+  for (let block = index >>> PAGEBLOCK_ORDER; block <= last; block++) {
+    if (blockType[block] === MigrateType.CMA) return true;
+  }
+  return false;
 }
 /**
  * Lend a reserved range of whole pageblocks to the allocator, for movable pages only. Returns EINVAL when the range is

@@ -28,6 +28,8 @@ export interface ReservedMemory {
 export interface KernelConfig {
   /** Freed and fresh blocks of a dma_pool are filled with patterns and checked, and frees are checked. Default off. */
   readonly DMAPOOL_DEBUG?: boolean;
+  /** Size of the default CMA area without `cma=`, in MiB. Default 0. */
+  readonly CMA_SIZE_MBYTES?: number;
   /** The unmap-state macros keep what they are given. Default on. @linux NEED_DMA_MAP_STATE */
   readonly NEED_DMA_MAP_STATE?: boolean;
   /** A scatterlist entry has a DMA length beside its length. Default on. @linux NEED_SG_DMA_LENGTH */

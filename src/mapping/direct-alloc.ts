@@ -30,6 +30,10 @@ function optimalZone(dev: Device, physLimit: number): Gfp {
   if (physLimit <= dev.kernel.pages.zoneDmaLimit) return __GFP_DMA;
   return physLimit < 2 ** 32 ? __GFP_DMA32 : 0;
 }
+/** @internal The zone that a device's coherent memory must come from. @linux dma_direct_optimal_gfp_mask */
+export function optimalGfp(dev: Device): Gfp {
+  return optimalZone(dev, coherentPhysLimit(dev));
+}
 /** The last physical address a coherent allocation may have; Infinity when no window of the device ends there. */
 function coherentPhysLimit(dev: Device): number {
   const limit = minNotZero(dev.coherentDmaMaskLimit, dev.busDmaLimit) as DmaAddr;
@@ -75,7 +79,7 @@ export function dmaDirectAlloc(dev: Device, size: number, gfp: Gfp, attrs: numbe
   if (!noMapping && !dev.dmaCoherent && !tlb.forAlloc && !gfpflagsAllowBlocking(gfp)) {
     // Making memory uncached may sleep.
     const pool = allocSources(dev.kernel).atomicPool;
-    if (pool !== null) return pool.alloc(dev, bytes, flags);
+    if (pool !== null) return pool.alloc(dev, size, flags);
   }
   const page = allocReachable(dev, bytes, flags, true);
   if (page === null) return null;

@@ -20,9 +20,12 @@ export {
   type ContiguousSource,
   type DevCoherentSource,
 } from './alloc-sources.ts';
+export { type AtomicPoolSizes, atomicPoolSizes } from './atomic-pool.ts';
 export * from './attrs.ts';
 export { type BounceBackend, defaultIoTlbMem, IoTlbMem, ioTlbMemOf } from './bounce.ts';
+export * from './cma.ts';
 export * from './coherent.ts';
+export * from './contiguous.ts';
 export { dmaToPhys, physToDma } from './dma-range.ts';
 export * from './error.ts';
 export * from './historical.ts';

@@ -21,7 +21,7 @@ import { hexDump, padAddr } from './report.ts';
 export const POOL_POISON_FREED = 0xa7;
 /** What a fresh block is filled with, with DMAPOOL_DEBUG. @linux POOL_POISON_ALLOCATED */
 export const POOL_POISON_ALLOCATED = 0xa9;
-/** What a free block holds: two pointers. @linux struct dma_block */
+/** What a free block holds: two pointers (struct dma_block). */
 const LINK_BYTES = 16;
 const INT_MAX = 0x7fff_ffff;
 const NAME_LENGTH = 31;
@@ -133,7 +133,7 @@ export class DmaPool {
     block.whole.writeU64(block.offset + 8, dma < 0 ? 0 : dma);
     this.#free = block;
   }
-  /** @linux pool_initialise_page */
+  /** As pool_initialise_page. */
   #carve(page: DmaCoherent): void {
     const { frames } = this.dev.kernel.pages;
     const { mem: whole, handle } = page;
@@ -158,7 +158,7 @@ export class DmaPool {
     this.nrBlocks += carved.length;
     this.#pages.push(page);
   }
-  /** @linux pool_check_block */
+  /** As pool_check_block. */
   #checkBlock({ mem, whole, offset }: PoolBlock, gfp: Gfp): void {
     const bytes = whole.bytes.subarray(offset, offset + this.size);
     for (let i = LINK_BYTES; i < bytes.length; i++) {
@@ -187,7 +187,7 @@ export class DmaPool {
     this.#blocks.set(mem, block);
     return block;
   }
-  /** @linux pool_block_err */
+  /** As pool_block_err. */
   #blockError(block: PoolBlock, dma: DmaAddr): boolean {
     const page = this.#pages.find(({ handle }) => dma >= handle && dma - handle < this.allocation);
     if (page === undefined) {

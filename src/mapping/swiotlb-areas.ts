@@ -93,7 +93,7 @@ export class SlotAreas {
     return -1;
   }
 
-  /** @linux swiotlb_search_pool_area */
+  /** As swiotlb_search_pool_area. */
   #search(request: SlotRequest, area: number): number {
     const { list, areaSlots } = this;
     const { allocSize, origAddr } = request;
@@ -169,7 +169,7 @@ export class SlotAreas {
   }
 }
 
-/** Whether slots [slot, slot+count) cross a multiple of `boundary`, a power of two. @linux iommu_is_span_boundary */
+/** Whether slots [slot, slot+count) cross a multiple of `boundary`, a power of two (iommu_is_span_boundary). */
 function spans(slot: number, count: number, boundary: number): boolean {
   return (slot % boundary) + count > boundary;
 }

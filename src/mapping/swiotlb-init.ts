@@ -12,7 +12,7 @@ import { IO_TLB_SEGSIZE, IO_TLB_SHIFT, IO_TLB_SIZE } from './swiotlb-areas.ts';
 
 /** What is set aside when nobody says otherwise: 64 MiB. @linux IO_TLB_DEFAULT_SIZE */
 export const IO_TLB_DEFAULT_SIZE = 64 << 20;
-/** Less than 1 MiB is not worth it. @linux IO_TLB_MIN_SLABS */
+/** Less than 1 MiB is not worth it (IO_TLB_MIN_SLABS). */
 const MIN_SLABS = (1 << 20) >>> IO_TLB_SHIFT;
 const FOUR_GIB = 2 ** 32;
 const MIB = 2 ** 20;

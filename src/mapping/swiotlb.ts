@@ -42,7 +42,7 @@ const NO_PHYS = -1 as PhysAddr;
 
 /**
  * Low bits of an address that the bounce must have in common with the original: those the device asks for, below a slot
- * or below what the slots are aligned to. @linux swiotlb_align_offset
+ * or below what the slots are aligned to (swiotlb_align_offset).
  */
 function alignOffset(dev: Device, alignMask: number, addr: number): number {
   return lowBits(addr, dmaGetMinAlignMask(dev) & (alignMask | (IO_TLB_SIZE - 1)));
@@ -155,7 +155,7 @@ export class Swiotlb implements BounceBackend {
     return slot;
   }
 
-  /** Copy `size` bytes at `tlb` from their original place (`toSlots`), or back to it. @linux swiotlb_bounce */
+  /** Copy `size` bytes at `tlb` from their original place (`toSlots`), or back to it (swiotlb_bounce). */
   #bounce(dev: Device, tlb: PhysAddr, size: number, toSlots: boolean): void {
     const { slots } = this;
     const slot = (tlb - this.start) >>> IO_TLB_SHIFT;
