@@ -61,7 +61,7 @@ export class System {
     this.modeTerms = mode;
     this.#tree = tree;
     this.kernel = new Kernel(machine, kernelOptions);
-    dmaInit(this.kernel);
+    dmaInit(this.kernel, tree);
     this.kernel.observer = options.observers?.kernel ?? null;
     this.kernel.mappingObserver = options.observers?.mapping ?? null;
     this.kernel.dmaengineObserver = options.observers?.dmaengine ?? null;

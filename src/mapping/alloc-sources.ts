@@ -28,12 +28,16 @@ export interface DevCoherentSource {
   alloc(dev: Device, sizeBytes: number): DmaCoherent | null;
   /** False when the memory is not from here. */
   release(dev: Device, order: number, mem: Mem): boolean;
+  /** Whether the memory is from here: then its address is no bus address that the device's windows make. */
+  contains?(mem: Mem): boolean;
 }
 
 /** The sources of a kernel. */
 export class AllocSources {
   contiguous: ContiguousSource | null = null;
   atomicPool: AtomicPoolSource | null = null;
+  /** Serves all devices that do not snoop, and nothing else does. */
+  globalCoherent: DevCoherentSource | null = null;
 }
 const KEY = {};
 const makeSources = (): AllocSources => new AllocSources();

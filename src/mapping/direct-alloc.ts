@@ -15,7 +15,7 @@ import {
 } from '../kernel/gfp.ts';
 import { FrameKind, type Mem } from '../kernel/index.ts';
 import { allocPages, type Page, PageHighMem, pageToPhys, physToPage } from '../kernel/page-alloc.ts';
-import { allocSources, freeContiguousOrPages } from './alloc-sources.ts';
+import { allocSources, devCoherentSource, freeContiguousOrPages } from './alloc-sources.ts';
 import { DMA_ATTR_NO_KERNEL_MAPPING, DMA_ATTR_NO_WARN } from './attrs.ts';
 import { ioTlbMemOf } from './bounce.ts';
 import { dmaCoherentOk, dmaToPhys, minNotZero, physToDma } from './dma-range.ts';
@@ -76,6 +76,10 @@ export function dmaDirectAlloc(dev: Device, size: number, gfp: Gfp, attrs: numbe
   let flags = gfp & ~__GFP_ZERO;
   if ((attrs & DMA_ATTR_NO_WARN) !== 0) flags |= __GFP_NOWARN;
   const noMapping = (attrs & DMA_ATTR_NO_KERNEL_MAPPING) !== 0 && !tlb.forAlloc;
+  if (!noMapping && !dev.dmaCoherent) {
+    const { globalCoherent } = allocSources(dev.kernel);
+    if (globalCoherent !== null) return globalCoherent.alloc(dev, size);
+  }
   if (!noMapping && !dev.dmaCoherent && !tlb.forAlloc && !gfpflagsAllowBlocking(gfp)) {
     // Making memory uncached may sleep.
     const pool = allocSources(dev.kernel).atomicPool;
@@ -122,7 +126,9 @@ export function dmaDirectFree(dev: Device, size: number, mem: Mem, handle: DmaAd
     freeContiguousOrPages(dev, physToPage(mem.phys), bytes);
     return;
   }
-  if (allocSources(dev.kernel).atomicPool?.free(dev, mem, bytes) === true) return;
+  const { globalCoherent, atomicPool } = allocSources(dev.kernel);
+  if (!dev.dmaCoherent && globalCoherent?.release(dev, pageOrder(size), mem) === true) return;
+  if (atomicPool?.free(dev, mem, bytes) === true) return;
   if (!dev.dmaCoherent && mem.bank.contains(mem.phys, bytes)) archDmaClearUncached(dev.kernel, mem.phys, bytes);
   const page = physToPage(dmaToPhys(dev, handle));
   if (tlb.backend?.freePages(dev, page, bytes) === true) return;
@@ -153,11 +159,12 @@ export function dmaDirectFreePages(
 export function dmaDirectMmap(
   dev: Device,
   user: UserMapping,
-  _mem: Mem,
+  mem: Mem,
   handle: DmaAddr,
   size: number,
   _attrs: number,
 ): Errno {
+  if (devCoherentSource(dev)?.contains?.(mem) === true) return mapUser(dev.kernel, user, mem.phys, size, true);
   return mapUser(dev.kernel, user, dmaToPhys(dev, handle), size, !dev.dmaCoherent);
 }
 /** @linux dma_direct_get_sgtable */

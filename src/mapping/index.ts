@@ -25,6 +25,7 @@ export * from './attrs.ts';
 export { type BounceBackend, defaultIoTlbMem, IoTlbMem, ioTlbMemOf } from './bounce.ts';
 export * from './cma.ts';
 export * from './coherent.ts';
+export * from './coherent-pool.ts';
 export * from './contiguous.ts';
 export { dmaToPhys, physToDma } from './dma-range.ts';
 export * from './error.ts';
@@ -40,6 +41,7 @@ export { type AllocKind, type MapKind, type MappingObserver, mappingObserver } f
 export { type DmaCoherent, type DmaMapOps, type DmaPages, dmaDirectOps, getDmaOps, setDmaOps } from './ops.ts';
 export * from './owned.ts';
 export * from './pool.ts';
+export * from './reserved-memory.ts';
 export * from './resource.ts';
 export * from './scatterlist.ts';
 export * from './sg.ts';
