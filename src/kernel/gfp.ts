@@ -5,7 +5,7 @@ export type Gfp = number;
 
 /** From ZONE_DMA only (on x86 the first 16 MiB). */
 export const __GFP_DMA = 0x01;
-/** May come from ZONE_HIGHMEM, which has no address in the linear map. */
+/** May come from ZONE_HIGHMEM, which has no address in the linear map. @linux __GFP_HIGHMEM */
 export const __GFP_HIGHMEM = 0x02;
 /** From below 4 GiB. */
 export const __GFP_DMA32 = 0x04;
@@ -16,12 +16,12 @@ export const __GFP_RECLAIMABLE = 0x10;
 export const __GFP_HIGH = 0x20;
 export const __GFP_IO = 0x40;
 export const __GFP_FS = 0x80;
-/** Filled with zeros. */
+/** Filled with zeros. @linux __GFP_ZERO */
 export const __GFP_ZERO = 0x100;
 /** May sleep to get memory. */
 export const __GFP_DIRECT_RECLAIM = 0x400;
 export const __GFP_KSWAPD_RECLAIM = 0x800;
-/** No message when it fails. */
+/** No message when it fails. @linux __GFP_NOWARN */
 export const __GFP_NOWARN = 0x2000;
 export const __GFP_RETRY_MAYFAIL = 0x4000;
 export const __GFP_NOFAIL = 0x8000;
@@ -37,16 +37,18 @@ export const __GFP_ACCOUNT = 0x400000;
 
 export const __GFP_RECLAIM = __GFP_DIRECT_RECLAIM | __GFP_KSWAPD_RECLAIM;
 
-/** Any context; never sleeps; may use the reserve. */
+/** Any context; never sleeps; may use the reserve. @linux GFP_ATOMIC */
 export const GFP_ATOMIC = __GFP_HIGH | __GFP_KSWAPD_RECLAIM;
-/** Process context; may sleep. */
+/** Process context; may sleep. @linux GFP_KERNEL */
 export const GFP_KERNEL = __GFP_RECLAIM | __GFP_IO | __GFP_FS;
 /** Any context; never sleeps; fails early and silently. */
 export const GFP_NOWAIT = __GFP_KSWAPD_RECLAIM | __GFP_NOWARN;
 export const GFP_NOIO = __GFP_RECLAIM;
 export const GFP_NOFS = __GFP_RECLAIM | __GFP_IO;
 export const GFP_USER = __GFP_RECLAIM | __GFP_IO | __GFP_FS | __GFP_HARDWALL;
+/** From memory that the narrowest devices reach. @linux GFP_DMA */
 export const GFP_DMA = __GFP_DMA;
+/** From below 4 GiB. @linux GFP_DMA32 */
 export const GFP_DMA32 = __GFP_DMA32;
 export const GFP_HIGHUSER = GFP_USER | __GFP_HIGHMEM;
 export const GFP_HIGHUSER_MOVABLE = GFP_HIGHUSER | __GFP_MOVABLE;

@@ -93,6 +93,7 @@ export { devmIoremapResource, type Resource, releaseMemRegion, requestMemRegion 
 export * from './slab.ts';
 export * from './tasklet.ts';
 export * from './timer.ts';
+export * from './user-memory.ts';
 export * from './vmalloc.ts';
 export * from './wait.ts';
 export { MAX_SCHEDULE_TIMEOUT } from './waiter.ts';

@@ -142,7 +142,7 @@ function dmaParent(node: OfNode): OfNode | null {
 
 /**
  * What a device below the bus `bus` reaches, by the next `dma-ranges` that is not empty, carried up to the CPU's
- * addresses; ENODEV when no bus restricts it, EINVAL when none of the entries can be used. @linux of_dma_get_range
+ * addresses; ENODEV when no bus restricts it, EINVAL when none of the entries can be used. @linux of_dma_get_range, of:dma-ranges
  */
 export function ofDmaGetRange(bus: OfNode | null): DmaRange[] | Errno {
   let seen = false;

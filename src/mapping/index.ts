@@ -59,4 +59,5 @@ export {
 export { IO_TLB_SEGSIZE, IO_TLB_SHIFT, IO_TLB_SIZE } from './swiotlb-areas.ts';
 export * from './swiotlb-init.ts';
 export * from './sync.ts';
+export * from './unmap-state.ts';
 export { UserMapping } from './user-mapping.ts';

@@ -5,7 +5,7 @@
 import { type DmaAddr, offsetInPage, PAGE_SIZE, type PhysAddr } from '../base/addr.ts';
 import type { Page } from '../kernel/frame-table.ts';
 import type { Mem } from '../kernel/index.ts';
-import type { Kernel } from '../kernel/kernel.ts';
+import type { Kernel, KernelConfig } from '../kernel/kernel.ts';
 import { memAt, pageAddress, virtToPage } from '../kernel/page-alloc.ts';
 
 /** `dmaFlags`: the segment is a bus address of another device, not memory. @linux SG_DMA_BUS_ADDRESS */
@@ -38,17 +38,31 @@ export class Scatterlist {
   isEnd = false;
 }
 
+/** An entry of a kernel without NEED_SG_DMA_LENGTH: its DMA length is its length, and mapping overwrites it. */
+class OneLengthScatterlist extends Scatterlist {
+  constructor() {
+    super();
+    Object.defineProperty(this, 'dmaLength', {
+      get: () => this.length,
+      set: (length: number) => {
+        this.length = length;
+      },
+    });
+  }
+}
+
 /**
  * An array of `nents` entries, cleared, the last one marked as the end; the first is returned. What an array declaration
- * with `sg_init_table` is in C.
+ * with `sg_init_table` is in C. `config` is the kernel's, of which NEED_SG_DMA_LENGTH matters. @linux NEED_SG_DMA_LENGTH
  */
-export function sgAlloc(nents: number): Scatterlist {
+export function sgAlloc(nents: number, config?: KernelConfig): Scatterlist {
   if (!Number.isInteger(nents) || nents < 1)
     throw new RangeError(`a scatterlist has at least one entry, found ${nents}`);
-  const head = new Scatterlist();
+  const oneLength = config?.NEED_SG_DMA_LENGTH === false;
+  const head = oneLength ? new OneLengthScatterlist() : new Scatterlist();
   let last = head;
   for (let i = 1; i < nents; i++) {
-    const entry = new Scatterlist();
+    const entry = oneLength ? new OneLengthScatterlist() : new Scatterlist();
     last.following = entry;
     last = entry;
   }

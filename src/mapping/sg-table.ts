@@ -3,7 +3,8 @@ import { alignDown, PAGE_SIZE } from '../base/addr.ts';
 import { EINVAL, type Errno, OK } from '../base/errno.ts';
 import type { Page } from '../kernel/frame-table.ts';
 import type { Gfp } from '../kernel/gfp.ts';
-import { Scatterlist, sgAlloc, sgAt, sgChain, sgNext, sgSetPage } from './scatterlist.ts';
+import type { KernelConfig } from '../kernel/kernel.ts';
+import { forEachSg, Scatterlist, sgAlloc, sgAt, sgChain, sgNext, sgSetPage } from './scatterlist.ts';
 
 /** Entries of one array of a chained table: as many as fit in a page. @linux SG_MAX_SINGLE_ALLOC */
 export const SG_MAX_SINGLE_ALLOC = PAGE_SIZE / 32;
@@ -22,7 +23,7 @@ export class SgTable {
  * Give a table `nents` entries. EINVAL for none. The entries live on the JavaScript heap: `gfp` is there for the
  * kernel's form, and nothing fails for lack of memory. @linux sg_alloc_table
  */
-export function sgAllocTable(table: SgTable, nents: number, _gfp: Gfp): Errno {
+export function sgAllocTable(table: SgTable, nents: number, _gfp: Gfp, config?: KernelConfig): Errno {
   if (nents === 0) return EINVAL;
   let left = nents;
   let previous: Scatterlist | null = null;
@@ -31,7 +32,7 @@ export function sgAllocTable(table: SgTable, nents: number, _gfp: Gfp): Errno {
     // A full array spends its last entry on the link to the next.
     const last = left <= SG_MAX_SINGLE_ALLOC;
     const size = last ? left : SG_MAX_SINGLE_ALLOC;
-    const array = sgAlloc(size);
+    const array = sgAlloc(size, config);
     if (previous === null) table.sgl = array;
     else sgChain(previous, previousSize, array);
     if (!last) sgAt(array, size - 1).isEnd = false;
@@ -96,4 +97,13 @@ function chunkEnd(pages: readonly Page[], start: number, maxPages: number): numb
   let end = start + 1;
   while (end < pages.length && end - start < maxPages && pages[end] === pages[end - 1]! + 1) end++;
   return end;
+}
+
+/** Call `fn` with every entry of a table: the CPU's view. @linux for_each_sgtable_sg */
+export function forEachSgtableSg(table: SgTable, fn: (sg: Scatterlist, index: number) => void): void {
+  forEachSg(table.sgl, table.origNents, fn);
+}
+/** Call `fn` with every mapped segment: the device's view. @linux for_each_sgtable_dma_sg */
+export function forEachSgtableDmaSg(table: SgTable, fn: (sg: Scatterlist, index: number) => void): void {
+  forEachSg(table.sgl, table.nents, fn);
 }
