@@ -2,7 +2,7 @@
 
 import type { Cookie, DmaAsyncTxDescriptor, DmaChan } from '../dmaengine/index.ts';
 import type { Device } from '../kernel/device.ts';
-import { placeOf, type Trace } from './place.ts';
+import { type Place, placeOf, type Trace } from './place.ts';
 import type { CheckState } from './state.ts';
 
 /** What is known of a channel that has a client. */
@@ -130,14 +130,14 @@ export class EngineChecks {
     this.#callback = null;
   }
   /** Something threw where nobody awaits. Returns whether it was a callback, which is reported then. */
-  threw(what: string): boolean {
+  threw(what: string, at: Place | null): boolean {
     const running = this.#callback;
     if (running === null || !this.#state.kernel.context.inSoftirq) return false;
     this.#callback = null;
     const { chan, cookie } = running;
     const values = { channel: chan.name, cookie, what };
     const { dev } = chan.device;
-    this.#state.report('dmaengine/callback-threw', dev, null, placeOf(running.submitted), values, chan.name);
+    this.#state.report('dmaengine/callback-threw', dev, at, placeOf(running.submitted), values, chan.name);
     return true;
   }
 

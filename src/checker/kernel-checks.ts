@@ -3,6 +3,7 @@
 import type { LogLine, Splat } from '../kernel/index.ts';
 import { ForeignAwaitError, HungTaskError, LockupError } from '../machine/scheduler.ts';
 import type { EngineChecks } from './engine-checks.ts';
+import { placeFromText } from './place.ts';
 import type { CheckState } from './state.ts';
 
 /** Reports that come with a finding of their own, which says more. */
@@ -30,7 +31,9 @@ export class KernelChecks {
       state.report('kernel/deadlock', null, at, null, { what: message }, message);
     } else if (kind === 'oops') {
       const what = message.replace(/^Internal error: Oops: /, '');
-      if (!this.#engine.threw(what)) state.report('kernel/oops', null, at, null, { what: message }, message);
+      const thrownAt = placeFromText(splat.place);
+      if (this.#engine.threw(what, thrownAt)) return;
+      state.report('kernel/oops', null, thrownAt, null, { what: message }, message);
     } else if (UNREACHABLE.test(message)) {
       state.report('dma/unreachable-memory', null, at, null, { what: message }, message);
     } else if (!TOLD_ELSEWHERE.test(message)) {

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatPlace, isInfrastructure, parseStack, placeHere, placeOf, relativePath, takeTrace } from './place.ts';
+import {
+  formatPlace,
+  isInfrastructure,
+  parseStack,
+  placeFromText,
+  placeHere,
+  placeOf,
+  relativePath,
+  takeTrace,
+} from './place.ts';
 
 test('stacks of V8 are read: files, functions, methods, async frames, columns', () => {
   const places = parseStack(`Error: with a line at the end (not.a:1:2
@@ -64,4 +73,14 @@ test('places are shown relative to a folder, when they lie in it', () => {
   assert.equal(formatPlace(place, '/srv/other/'), '/srv/driver/demo.ts:3 (start)');
   assert.equal(formatPlace(null), 'an unknown place');
   assert.equal(relativePath('C:\\a\\b.ts', 'C:/a'), 'b.ts');
+});
+
+test('places in the reports of the kernel are read, and nothing else', () => {
+  assert.deepEqual(placeFromText('/srv/my driver/demo.ts:23'), {
+    file: '/srv/my driver/demo.ts',
+    line: 23,
+    column: 1,
+    fn: '',
+  });
+  for (const text of ['', 'demo.ts', 'demo.ts:x']) assert.equal(placeFromText(text), null);
 });

@@ -87,6 +87,12 @@ export function placeHere(above: unknown): Place | null {
   return placeOf(takeTrace(above));
 }
 
+/** A place written as the kernel's reports have it, `path:line`; null for anything else. */
+export function placeFromText(text: string): Place | null {
+  const match = /^(.+):(\d+)$/.exec(text);
+  return match === null ? null : { file: match[1]!, line: Number(match[2]), column: 1, fn: '' };
+}
+
 /** For people: `demo.ts:23 (startTransfer)`, the path relative to `root` where it lies below it. */
 export function formatPlace(place: Place | null, root = ''): string {
   if (place === null) return 'an unknown place';

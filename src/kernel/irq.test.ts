@@ -261,3 +261,32 @@ test('a managed request is undone when the driver is unbound', async () => {
     assert.equal(calls, 1);
   });
 });
+
+test('a line that the machine does not have is refused with EINVAL', async () => {
+  const { kernel } = rig();
+  await kernel.run(() => {
+    for (const irq of [-1, 1.5, 2048, 99_999]) {
+      assert.equal(
+        requestIrq(kernel, irq, () => IRQ_HANDLED, 0, 'nowhere', null),
+        EINVAL,
+      );
+    }
+  });
+});
+
+test('an oops is reported where it was thrown, not where the interrupt came', async () => {
+  const { kernel, regs } = rig();
+  let thrownAt = '';
+  const handler = () => {
+    const error = new TypeError('desc is null');
+    thrownAt = /irq\.test\.ts:\d+/.exec(error.stack ?? '')?.[0] ?? 'no place';
+    throw error;
+  };
+  const run = kernel.run(() => {
+    requestIrq(kernel, RIG_IRQ, handler, 0, 'rig', null);
+    writel(100, regs, 4);
+    for (let i = 0; i < 10; i++) readl(regs, 0);
+  });
+  await assert.rejects(run, /Fatal exception in interrupt/);
+  assert.ok(kernel.splats[0]?.place.endsWith(thrownAt), `${kernel.splats[0]?.place} instead of ${thrownAt}`);
+});

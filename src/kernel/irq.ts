@@ -3,7 +3,7 @@
  * hardirq context with interrupts disabled; when the outermost interrupt is over, softirqs are served.
  */
 import { EBUSY, EINVAL, type Errno, OK } from '../base/errno.ts';
-import { LOCAL_IRQ } from '../machine/contract.ts';
+import { IRQ_LINES, LOCAL_IRQ } from '../machine/contract.ts';
 import type { Task, Wait } from '../machine/scheduler.ts';
 import { mightSleep } from './context.ts';
 import type { Device } from './device.ts';
@@ -239,7 +239,7 @@ export function requestThreadedIrq(
 ): Errno {
   mightSleep(kernel, 'request_irq');
   const shared = (flags & IRQF_SHARED) !== 0;
-  if (!Number.isInteger(irq) || irq < 0 || (handler === null && threadFn === null)) return EINVAL;
+  if (!Number.isInteger(irq) || irq < 0 || irq >= IRQ_LINES || (handler === null && threadFn === null)) return EINVAL;
   if (shared && (devId === null || devId === undefined)) return EINVAL;
   if (handler === null && (flags & IRQF_ONESHOT) === 0) {
     prErr(kernel, `genirq: Threaded irq requested with handler=NULL and !ONESHOT for ${name} (irq ${irq})`);

@@ -17,18 +17,23 @@ export class DeadlockError extends Error {
 const BELOW_DRIVERS = /^(?:base|machine|kernel|mapping|iommu|dmaengine|dmabuf)\//;
 const FRAME = /\(?((?:file:\/\/|\/|[A-Za-z]:\\)[^()]*):(\d+):\d+\)?$/;
 
-function framesOfStack(): string[] {
-  return new Error().stack?.split('\n').slice(1) ?? [];
+function framesOf(error: Error): string[] {
+  return error.stack?.split('\n').slice(1) ?? [];
 }
 function pathOf(frame: string): string | null {
   return FRAME.exec(frame)?.[1]?.replace(/^file:\/\//, '') ?? null;
 }
 /** The folder of the sources, with a slash at its end, as stack traces show it; '' where they do not. */
-const ROOT = /^(.*\/)kernel\/[^/]*$/.exec(pathOf(framesOfStack()[0] ?? '') ?? '')?.[1] ?? '';
+const ROOT = /^(.*\/)kernel\/[^/]*$/.exec(pathOf(framesOf(new Error())[0] ?? '') ?? '')?.[1] ?? '';
 
 /** Where in a driver's source, or a test's, the running code is: `path:line`, or '' where the engine does not say. */
 export function callerPlace(): string {
-  for (const frame of framesOfStack()) {
+  return placeOfError(new Error());
+}
+/** Where in a driver's source, or a test's, an error was made; '' where its stack does not say. */
+function placeOfError(error: unknown): string {
+  if (!(error instanceof Error)) return '';
+  for (const frame of framesOf(error)) {
     const path = pathOf(frame);
     if (path === null) continue;
     const below = ROOT !== '' && path.startsWith(ROOT) && BELOW_DRIVERS.test(path.slice(ROOT.length));
@@ -37,9 +42,18 @@ export function callerPlace(): string {
   return '';
 }
 
-/** Record a report and print it. `message` is its first line as the kernel words it; `more` the lines behind it. */
-export function splat(kernel: Kernel, kind: SplatKind, message: string, more: readonly string[] = []): void {
-  const report: Splat = { kind, message, timeNs: kernel.machine.now(), place: callerPlace() };
+/**
+ * Record a report and print it. `message` is its first line as the kernel words it; `more` the lines behind it; `place`
+ * is where it happened, by default where the running code is.
+ */
+export function splat(
+  kernel: Kernel,
+  kind: SplatKind,
+  message: string,
+  more: readonly string[] = [],
+  place = callerPlace(),
+): void {
+  const report: Splat = { kind, message, timeNs: kernel.machine.now(), place };
   kernel.splats.push(report);
   printk(kernel, LogLevel.WARNING, message);
   for (const line of more) printk(kernel, LogLevel.WARNING, line);
@@ -93,7 +107,7 @@ export function oops(kernel: Kernel, where: string, error: unknown): void {
     return;
   }
   const message = `Internal error: Oops: ${describeError(error)}`;
-  splat(kernel, 'oops', message, [`in ${where}, ${kernel.context.describe()}`, ...stackOf(error)]);
+  splat(kernel, 'oops', message, [`in ${where}, ${kernel.context.describe()}`, ...stackOf(error)], placeOfError(error));
   const fatal = kernel.context.inTask ? 'Fatal exception' : 'Fatal exception in interrupt';
   panic(kernel, `${fatal}: ${where}: ${describeError(error)}`, error);
 }

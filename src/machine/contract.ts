@@ -43,6 +43,8 @@ export interface MsiVector {
   readonly data: number;
 }
 
+/** Interrupt lines are numbered from 0 up to this, exclusive: wired ones and those by message. @linux NR_IRQS */
+export const IRQ_LINES = 2048;
 /** The line number under which the CPU's own interrupt is delivered; see `Machine.raiseLocalIrq`. */
 export const LOCAL_IRQ = -1;
 

@@ -1,10 +1,9 @@
 import { type PhysAddr, physAddr } from '../../base/addr.ts';
-import { LOCAL_IRQ, type MsiVector } from '../contract.ts';
+import { IRQ_LINES as LINES, LOCAL_IRQ, type MsiVector } from '../contract.ts';
 import type { IrqLine } from '../model.ts';
 
 /** Wired lines are numbered below this, message-signalled ones from here on. */
 export const FIRST_MSI_LINE = 1024;
-const LINES = 2048;
 /** The CPU's own interrupt stands behind all others, and is called `LOCAL_IRQ` outside. */
 const LOCAL = LINES;
 /** A vector's data word is its number plus this (on x86, vectors below 32 are the CPU's exceptions). */
