@@ -99,6 +99,18 @@ test('rows of 2D mode are YLENGTH + 1, with signed strides after each', () => {
   assert.deepEqual(bench.bytes(0x2000, 64), expected);
 });
 
+test('the source stride of 2D mode is signed as well', () => {
+  const bench = new Bench();
+  const bytes = bench.pattern(0x1000, 64);
+  bench.block(0x100, S_INC | D_INC | TDMODE, 0x1030, 0x2000, (3 << 16) | 10, 0, -26 & 0xffff);
+  bench.start(0, 0x100);
+  bench.run(LONG);
+  // Sources at 48, 32, 16 and 0; the rows lie one behind the other.
+  const expected = new Uint8Array(40);
+  for (let row = 0; row < 4; row++) expected.set(bytes.subarray(48 - 16 * row, 58 - 16 * row), 10 * row);
+  assert.deepEqual(bench.bytes(0x2000, 40), expected);
+});
+
 test('a lite channel has 16 bits of length and knows neither 2D nor IGNORE', () => {
   const bench = new Bench();
   assert.equal(bench.reg(6, DEBUG) >>> 28, 0);
