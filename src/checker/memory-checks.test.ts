@@ -119,6 +119,18 @@ test('a neighbour in the line that nobody writes meanwhile does no harm', () => 
   assert.deepEqual(rig.found(), []);
 });
 
+test('a buffer that bounces shares no line with what the CPU writes beside it', () => {
+  const rig = makeRig({ cmdline: 'swiotlb=1024,force' });
+  const mem = rig.kmalloc(64);
+  const addr = map(rig, mem.slice(8, 40), DMA_FROM_DEVICE);
+  assert.notEqual(addr, mem.phys + 8);
+  mem.bytes.fill(9);
+  rig.a.write(addr, 40);
+  dmaUnmapSingle(rig.a.dev, addr, 40, DMA_FROM_DEVICE);
+  assert.deepEqual(rig.found(), []);
+  assert.deepEqual([mem.bytes[7], mem.bytes[8], mem.bytes[48]], [9, 0xd7, 9]);
+});
+
 test('a stack is refused by its address, and found when its page is mapped', () => {
   const rig = makeRig();
   const stack = taskStack(rig.kernel, 4096);

@@ -1,10 +1,11 @@
 /** Rules of the memory behind mappings: what kind it is, who else uses its cache lines, whether it was freed. */
-import { alignDown, alignUp, rangesOverlap } from '../base/addr.ts';
+import { alignDown, alignUp, type DmaAddr, rangesOverlap } from '../base/addr.ts';
+import { iommuGetDomainForDev, iommuIovaToPhys } from '../iommu/index.ts';
 import type { Device } from '../kernel/device.ts';
 import { DMA_TO_DEVICE, dmaDirectionName } from '../kernel/dma-direction.ts';
 import { FrameKind, frameKindName } from '../machine/frames.ts';
 import type { RamBank } from '../machine/ram.ts';
-import { DMA_ATTR_SKIP_CPU_SYNC, type MapKind } from '../mapping/index.ts';
+import { DMA_ATTR_SKIP_CPU_SYNC, dmaToPhys, type MapKind } from '../mapping/index.ts';
 import { FreedMemory } from './freed-memory.ts';
 import { EntryFlag, MAY_READ, MAY_WRITE } from './ledger.ts';
 import type { CheckState } from './state.ts';
@@ -98,6 +99,8 @@ export class MemoryChecks {
     const end = start + ledger.size[entry]!;
     const line = this.#lineBytes;
     if (start % line === 0 && end % line === 0) return;
+    // Of a buffer that bounced, the device writes to no line.
+    if (physOf(dev, ledger.address[entry]! as DmaAddr) !== start) return;
     const wroteFrom = start + ledger.wroteFrom[entry]!;
     const wroteTo = start + ledger.wroteTo[entry]!;
     const head = alignDown(start, line);
@@ -148,4 +151,10 @@ export class MemoryChecks {
     } as const;
     state.report('dma/freed-memory', dev, state.here(), state.madeAt(entry), values, phys);
   }
+}
+
+/** The memory behind a mapped address. */
+function physOf(dev: Device, addr: DmaAddr): number {
+  const domain = dev.dmaOps === null ? null : iommuGetDomainForDev(dev);
+  return domain === null ? dmaToPhys(dev, addr) : iommuIovaToPhys(domain, addr);
 }

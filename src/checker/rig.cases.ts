@@ -4,7 +4,7 @@ import { Device, GFP_KERNEL, getFreePages, Kernel, kmalloc } from '../kernel/ind
 import { SimMachine } from '../machine/index.ts';
 import type { Mem } from '../machine/mem.ts';
 import type { BusMaster } from '../machine/model.ts';
-import { dmaSetMaskAndCoherent } from '../mapping/index.ts';
+import { dmaInit, dmaSetMaskAndCoherent } from '../mapping/index.ts';
 import { attachChecker, type Checker, type CheckerOptions } from './checker.ts';
 import type { Finding, RuleId } from './finding.ts';
 
@@ -35,6 +35,8 @@ export interface RigOptions extends CheckerOptions {
   readonly coherent?: boolean;
   readonly seed?: number;
   readonly cacheNoise?: 'on' | 'off';
+  /** Boot arguments; the bounce buffers that they ask for are set up. */
+  readonly cmdline?: string;
 }
 
 /** Lines of 32 bytes; non-coherent and without cache noise unless told otherwise. */
@@ -47,7 +49,8 @@ export function makeRig(options: RigOptions = {}): Rig {
     cacheNoise: options.cacheNoise ?? 'off',
     ram: [{ base: 0x10_0000, sizeBytes: 32 << 20 }],
   });
-  const kernel = new Kernel(machine);
+  const kernel = new Kernel(machine, { cmdline: options.cmdline ?? '' });
+  if (options.cmdline !== undefined) dmaInit(kernel);
   const checker = attachChecker({ machine, kernel }, options);
   const make = (name: string): RigDevice => {
     const dev = new Device(kernel, name);
