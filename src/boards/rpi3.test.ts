@@ -25,6 +25,7 @@ import { fifoCapture } from '../drivers/fifo-client.ts';
 import {
   Completion,
   complete,
+  DMA_BIDIRECTIONAL,
   DMA_TO_DEVICE,
   freePages,
   GFP_KERNEL,
@@ -132,6 +133,32 @@ test('an injected bus error becomes the result of its transfer alone', async () 
     await dmaReleaseChannel(chan);
   });
 });
+
+test('the last control block of a copy waits for its writes before it interrupts', () =>
+  onRpi3({}, async (kernel) => {
+    const chan = await anyChannel(kernel);
+    const { dev } = chan.device;
+    const buffer = pages(kernel, 1);
+    const addr = dmaMapSingle(dev, buffer, DMA_BIDIRECTIONAL);
+    const machine = kernel.machine as SimMachine;
+    const fetched: number[] = [];
+    machine.observer = {
+      deviceAccess: (_ns, _master, isWrite, _addr, phys, size) => {
+        if (!isWrite && size === 32) fetched.push(phys);
+      },
+    };
+    const { done } = copy(chan, (addr + 4096) as DmaAddr, addr, 4096);
+    assert.ok((await waitForCompletionTimeout(done, 1e9)) > 0);
+    machine.observer = null;
+    assert.equal(fetched.length, 1);
+    const block = fetched[0]!;
+    const { memory, base } = machine.bankAt(block)!;
+    const info = new DataView(memory.buffer, memory.byteOffset + block - base).getUint32(0, true);
+    assert.equal(info & 9, 9, `INTEN (1) and WAIT_RESP (8) in TI 0x${info.toString(16)}`);
+    dmaUnmapSingle(dev, addr, buffer.size, DMA_BIDIRECTIONAL);
+    freePages(kernel, buffer, 1);
+    await dmaReleaseChannel(chan);
+  }));
 
 test('residue counts down with the position in the running control block', () =>
   onRpi3({ mode: 'coherent' }, async (kernel) => {

@@ -73,6 +73,26 @@ describe('faults', () => {
     dmac.run(1, [MOV_CCR(ccr(3, 8, 3, 9)), MOV_SAR(SRC), LD, ST], 1000);
     assert.equal(dmac.fault(1), 0x1000);
   });
+  test('data that will straddle lines at the destination takes a line more', () => {
+    const outcome = (dst: number): number => {
+      const dmac = new Dmac({ mfifoLines: 8 });
+      dmac.run(0, [MOV_CCR(ccr(3, 8)), MOV_SAR(SRC), MOV_DAR(dst), LD, NOP, END], 20_000);
+      return dmac.fault(0);
+    };
+    assert.equal(outcome(DST), 0);
+    assert.equal(outcome(DST + 4), 0x1000);
+  });
+  test('what a killed thread had loaded is gone: its next program cannot store it', () => {
+    const dmac = new Dmac();
+    dmac.random(SRC, 64);
+    dmac.run(0, [MOV_CCR(ccr(3, 8)), MOV_SAR(SRC), MOV_DAR(DST), LD, WFE(0), END], 2000);
+    dmac.debug(0, [KILL]);
+    dmac.rig.run(1000);
+    assert.equal(dmac.state(0), STOPPED);
+    dmac.run(0, [MOV_CCR(ccr(3, 8)), MOV_DAR(DST), ST, END], 2000);
+    assert.equal(dmac.fault(0), 0x2000); // no data for the store
+    assert.deepEqual(dmac.memory.slice(DST, DST + 64), new Uint8Array(64));
+  });
   test('loads that fill the MFIFO lock up, and the watchdog ends that', () => {
     const dmac = new Dmac({ mfifoLines: 16 });
     dmac.run(0, [MOV_CCR(ccr(3, 8)), MOV_SAR(SRC), MOV_DAR(DST), LD, LD, LD, ST, END], 4000);
