@@ -18,7 +18,8 @@ export function ilog2(n: number): number {
 }
 /** The smallest power of two not below n (n ≥ 1). @linux roundup_pow_of_two */
 export function roundupPowOfTwo(n: number): number {
-  return n <= 1 ? 1 : 2 ** (ilog2(n - 1) + 1);
+  if (n <= 1) return 1;
+  return n <= 0x4000_0000 ? 1 << (32 - Math.clz32(n - 1)) : 2 ** (ilog2(n - 1) + 1);
 }
 /** Whether n is a power of two (any width below 2^52). @linux is_power_of_2 */
 export function isPowerOf2(n: number): boolean {

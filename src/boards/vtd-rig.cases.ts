@@ -2,7 +2,7 @@
  * A kernel with its VT-d driver on a simulated machine with a VT-d unit, and PCI functions behind it that are nothing
  * but bus masters: what the driver writes and what the unit makes of it meet in memory alone.
  */
-import { dmaBitMask, type PhysAddr } from '../base/addr.ts';
+import type { PhysAddr } from '../base/addr.ts';
 import { intelIommuInit, intelIommuUnits } from '../drivers/intel-iommu.ts';
 import type { DmarDomain } from '../drivers/intel-iommu-domain.ts';
 import type { IntelIommu } from '../drivers/intel-iommu-unit.ts';
@@ -12,7 +12,6 @@ import { iommuGetDomainForDev } from '../iommu/index.ts';
 import {
   allocPages,
   type BridgeWindow,
-  deviceAdd,
   GFP_KERNEL,
   Kernel,
   type Page,
@@ -38,6 +37,8 @@ export interface VtdSystemOptions {
   readonly unit?: VtdOptions;
   readonly ramBytes?: number;
   readonly coherent?: boolean;
+  readonly seed?: number;
+  readonly cacheNoise?: 'on' | 'off';
   readonly devices?: number;
   readonly table?: Partial<Parameters<typeof intelIommuInit>[1]>;
   /** What the unit's registers find before the driver comes. */
@@ -59,7 +60,8 @@ export class VtdSystem {
     this.machine = new SimMachine({
       name: 'vtd',
       coherent,
-      seed: 1,
+      seed: options.seed ?? 1,
+      cacheNoise: options.cacheNoise ?? 'off',
       ram: [{ base: 0, sizeBytes: options.ramBytes ?? 64 << 20 }],
       msiBase: 0xfee0_0000,
     });
@@ -73,7 +75,7 @@ export class VtdSystem {
   }
 
   /** A function at 00:slot.fn, added to the kernel. */
-  async add(slot: number, fn = 0, multifunction = false, classCode = 0xff00): Promise<PciDev> {
+  add(slot: number, fn = 0, multifunction = false, classCode = 0xff00): PciDev {
     const dev = new PciDev(this.root, PCI_DEVFN(slot, fn), pciBus, this.bridge);
     dev.multifunction = multifunction;
     dev.class = classCode << 8;
@@ -81,8 +83,9 @@ export class VtdSystem {
     const { coherent } = this.machine.traits;
     const master = { name: dev.name, translator: this.model, requesterId: dev.bdf, coherent };
     this.masters.push(this.machine.busMaster(master));
-    await deviceAdd(dev);
-    dev.dmaMask = dmaBitMask(32);
+    dev.added = true;
+    this.kernel.devices.push(dev);
+    for (const hook of this.kernel.addHooks) hook(dev);
     return dev;
   }
   get dev(): PciDev {
@@ -124,12 +127,10 @@ export class VtdSystem {
 
 export const TABLE = { hostAddressWidth: 39, units: [{ registerBase: 0xfed9_0000, includeAll: true }] } as const;
 
-/** A booted system with devices at 00:16.0 and the slots after it. Returns it from inside its own run. */
-export async function vtdSystem(options: VtdSystemOptions = {}): Promise<VtdSystem> {
+/** A booted system with devices at 00:16.0 and the slots after it. */
+export function vtdSystem(options: VtdSystemOptions = {}): VtdSystem {
   const system = new VtdSystem(options);
-  await system.kernel.run(async () => {
-    intelIommuInit(system.kernel, { ...TABLE, ...options.table });
-    for (let i = 0; i < (options.devices ?? 1); i++) await system.add(0x16 + i);
-  });
+  intelIommuInit(system.kernel, { ...TABLE, ...options.table });
+  for (let i = 0; i < (options.devices ?? 1); i++) system.add(0x16 + i);
   return system;
 }

@@ -82,10 +82,10 @@ export class DmarDomain extends IommuDomain {
   // Mapping
 
   override mapPages(iova: number, phys: number, pgsize: number, count: number, prot: number, gfp: Gfp): number {
-    let flags = this.#always;
-    if ((prot & IOMMU_READ) !== 0) flags |= DMA_PTE_READ;
+    if ((prot & (IOMMU_READ | IOMMU_WRITE)) === 0) return EINVAL;
+    // What may be written may be read: first-level tables have nothing else, and both kinds are to behave alike.
+    let flags = this.#always | DMA_PTE_READ;
     if ((prot & IOMMU_WRITE) !== 0) flags |= DMA_PTE_WRITE;
-    if ((flags & (DMA_PTE_READ | DMA_PTE_WRITE)) === 0) return EINVAL;
     if (iova + pgsize * count > this.#limit) {
       const bits = ilog2(this.#limit);
       const end = hexAddr(iova + pgsize * count).slice(2);
@@ -221,10 +221,13 @@ export class DmarDomain extends IommuDomain {
 
 /** The order of the smallest naturally aligned power of two of pages that contains [start, last]. @linux calculate_psi_aligned_address */
 function coveringOrder(start: number, last: number): number {
-  const first = Math.floor(start / PAGE_SIZE);
-  const pages = Math.floor(last / PAGE_SIZE) - first + 1;
-  let order = pages === 1 ? 0 : ilog2(pages - 1) + 1;
-  while (Math.floor(first / 2 ** order) !== Math.floor((first + pages - 1) / 2 ** order)) order++;
+  let first = Math.floor(start / PAGE_SIZE);
+  let final = Math.floor(last / PAGE_SIZE);
+  let order = 0;
+  for (; first !== final; order++) {
+    first = Math.floor(first / 2);
+    final = Math.floor(final / 2);
+  }
   return order;
 }
 

@@ -1,4 +1,5 @@
 /** What invalidations of a VT-d unit make it forget; the same for commands by register and by queue. */
+import { offsetIn } from '../base/addr.ts';
 import type { ContextCache, DomainCache } from './vtd-cache.ts';
 import type { VtdConfig } from './vtd-config.ts';
 
@@ -12,7 +13,10 @@ export const PAGE = 3;
 
 /** By the function mask of a command: bits of a source id that do not count. */
 const FUNCTION_MASKS = [0, 4, 6, 7];
-const PAGE_BYTES = 4096;
+/** Bytes of an invalidation by address mask; a power at run time costs as much as the rest. */
+const RANGE_BYTES = Array.from({ length: 64 }, (_, mask) => 4096 * 2 ** mask);
+/** Ranges with a smaller mask are below 4 GiB. */
+const OFFSET_BITS = 19;
 
 /** See the file's head. */
 export class VtdInvalidation {
@@ -56,8 +60,8 @@ export class VtdInvalidation {
       return DOMAIN;
     }
     if (mask > this.#maxAddressMask) return 0;
-    const sizeBytes = mask === 0 ? PAGE_BYTES : PAGE_BYTES * 2 ** mask;
-    const start = mask === 0 ? addr : addr - (addr % sizeBytes);
+    const sizeBytes = RANGE_BYTES[mask]!;
+    const start = mask < OFFSET_BITS ? addr - offsetIn(addr, sizeBytes) : addr - (addr % sizeBytes);
     for (let i = 0; i < caches.length; i++) caches[i]!.dropRange(domain, start, sizeBytes);
     if (!leafOnly) this.#tables.dropRange(domain, start, sizeBytes);
     return PAGE;

@@ -2,7 +2,7 @@
  * Domains: address spaces that an IOMMU translates for the devices attached to them. Here mappings are cut into the page
  * sizes the hardware has; how a page-table entry looks is the driver's.
  */
-import { hexAddr } from '../base/addr.ts';
+import { hexAddr, offsetIn } from '../base/addr.ts';
 import { EINVAL, type Errno, OK } from '../base/errno.ts';
 import type { Device } from '../kernel/device.ts';
 import type { Gfp } from '../kernel/gfp.ts';
@@ -117,20 +117,28 @@ let pickedCount = 0;
 /** The largest page that fits address, physical address and size, and how many of it before a larger one would fit. */
 function pickPageSize(domain: IommuDomain, iova: number, phys: number, size: number): number {
   const sizes = domain.pageSizes;
+  if (size === sizes[0]) {
+    pickedCount = 1;
+    return size;
+  }
   let i = sizes.length - 1;
-  while (i > 0 && (sizes[i]! > size || iova % sizes[i]! !== 0 || phys % sizes[i]! !== 0)) i--;
+  while (i > 0 && (sizes[i]! > size || lowBits(iova, sizes[i]!) !== 0 || lowBits(phys, sizes[i]!) !== 0)) i--;
   const pgsize = sizes[i]!;
   let span = size;
   if (i + 1 < sizes.length) {
     const larger = sizes[i + 1]!;
-    const misfit = iova % larger;
-    if (misfit === phys % larger) {
+    const misfit = lowBits(iova, larger);
+    if (misfit === lowBits(phys, larger)) {
       const toBoundary = larger - misfit;
       if (toBoundary + larger <= size) span = toBoundary;
     }
   }
   pickedCount = Math.floor(span / pgsize);
   return pgsize;
+}
+/** `a` modulo a page size; a division only for sizes of many gigabytes. */
+function lowBits(a: number, pageSize: number): number {
+  return pageSize <= 2 ** 31 ? offsetIn(a, pageSize) : a % pageSize;
 }
 
 /** @internal As `iommuMap`, without the synchronisation behind it. */
@@ -144,7 +152,7 @@ export function iommuMapNosync(
 ): Errno {
   const smallest = domain.pageSizes[0];
   if (smallest === undefined) return EINVAL;
-  if (iova % smallest !== 0 || phys % smallest !== 0 || size % smallest !== 0) {
+  if (lowBits(iova, smallest) !== 0 || lowBits(phys, smallest) !== 0 || lowBits(size, smallest) !== 0) {
     prErr(
       domain.kernel,
       `unaligned: iova ${hexAddr(iova)} pa ${hexAddr(phys)} size 0x${size.toString(16)} min_pagesz 0x${smallest.toString(16)}`,

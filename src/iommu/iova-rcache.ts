@@ -13,6 +13,8 @@ const IOVA_MAG_SIZE = 127;
 const IOVA_RANGE_CACHE_MAX_SIZE = 6;
 /** The most pages that the caches keep. @linux iova_rcache_range */
 export const IOVA_MAX_CACHED_PAGES = 2 ** (IOVA_RANGE_CACHE_MAX_SIZE - 1);
+/** Ranges of more frames are not rounded up to a power of two. */
+const ROUNDED_BELOW = 2 ** (IOVA_RANGE_CACHE_MAX_SIZE - 1);
 /** The depot gives back one magazine so often. */
 const IOVA_DEPOT_DELAY_NS = 100_000_000;
 /** One CPU is simulated. */
@@ -174,7 +176,7 @@ export class IovaRcaches {
  */
 export function allocIovaFast(rcaches: IovaRcaches, size: number, limitPfn: number, flushRcache: boolean): number {
   // A range that will be cached must be a power of two, or the cache could hand out one that is too small.
-  const rounded = size < 2 ** (IOVA_RANGE_CACHE_MAX_SIZE - 1) ? roundupPowOfTwo(size) : size;
+  const rounded = size < ROUNDED_BELOW ? roundupPowOfTwo(size) : size;
   const cached = rcaches.get(rounded, limitPfn + 1);
   if (cached !== 0) return cached;
   const pfn = allocIova(rcaches.iovad, rounded, limitPfn, true);

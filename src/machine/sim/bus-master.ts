@@ -1,3 +1,4 @@
+import { offsetIn } from '../../base/addr.ts';
 import type { BusMaster, BusMasterOptions, Translation, Translator } from '../model.ts';
 import { BusStatus, type MachineObserver } from '../observer.ts';
 import type { Faults } from './faults.ts';
@@ -141,7 +142,7 @@ export class SimBusMaster implements BusMaster {
         if (this.#watcher.observer !== null) this.#tell(true, at, this.#phys, size, BusStatus.OK);
         if (bank.fill !== null) this.#bus.beforeAccess(bank, offset, size, this.#snoops);
         bank.memory.fill(byte, offset, offset + size);
-        if (this.#snoops || bank.uncachedPages > 0) this.#bus.afterWrite(bank, offset, size, this.#snoops);
+        if (bank.uncachedPages > 0 || this.#snoops === true) this.#bus.afterWrite(bank, offset, size, this.#snoops);
       }
       done += size;
     }
@@ -149,13 +150,40 @@ export class SimBusMaster implements BusMaster {
   }
 
   read32(addr: number): BusStatus {
+    const status = this.#resolve(addr, 4, false);
+    if (status !== BusStatus.OK) {
+      this.value32 = 0xffffffff;
+      return this.#fail(addr, 4, false, status);
+    }
+    const bank = this.#bank;
+    if (bank === null || this.#size < 4 || offsetIn(this.#phys, 4) !== 0 || bank.uncachedPages > 0) {
+      return this.#readWord(addr);
+    }
+    const offset = this.#phys - bank.base;
+    if (bank.fill !== null) this.#bus.beforeAccess(bank, offset, 4, this.#snoops);
+    this.value32 = (bank.memory32[offset >>> 2] as number) >>> 0;
+    if (this.#watcher.observer !== null) this.#tell(false, addr, this.#phys, 4, BusStatus.OK);
+    return BusStatus.OK;
+  }
+  #readWord(addr: number): BusStatus {
     const status = this.read(addr, this.#word, 0, 4);
     this.value32 = status === BusStatus.OK ? (this.#word32[0] as number) : 0xffffffff;
     return status;
   }
   write32(addr: number, value: number): BusStatus {
-    this.#word32[0] = value;
-    return this.write(addr, this.#word, 0, 4);
+    const status = this.#resolve(addr, 4, true);
+    if (status !== BusStatus.OK) return this.#fail(addr, 4, true, status);
+    const bank = this.#bank;
+    if (bank === null || this.#size < 4 || offsetIn(this.#phys, 4) !== 0) {
+      this.#word32[0] = value;
+      return this.write(addr, this.#word, 0, 4);
+    }
+    if (this.#watcher.observer !== null) this.#tell(true, addr, this.#phys, 4, BusStatus.OK);
+    const offset = this.#phys - bank.base;
+    if (bank.fill !== null) this.#bus.beforeAccess(bank, offset, 4, this.#snoops);
+    bank.memory32[offset >>> 2] = value;
+    if (this.#snoops || bank.uncachedPages > 0) this.#bus.afterWrite(bank, offset, 4, this.#snoops);
+    return BusStatus.OK;
   }
 
   /** Find where the first bytes of an access go, and how many of them go there. */
@@ -241,7 +269,7 @@ export class SimBusMaster implements BusMaster {
         for (let i = 0; i < size; i++) memory[offset + i] = from[fromOffset + i] as number;
       }
     }
-    if (this.#snoops || bank.uncachedPages > 0) this.#bus.afterWrite(bank, offset, size, this.#snoops);
+    if (bank.uncachedPages > 0 || this.#snoops === true) this.#bus.afterWrite(bank, offset, size, this.#snoops);
   }
 
   /** The caller's array as words, when the access is one of whole words on both sides; null otherwise. */
@@ -271,7 +299,7 @@ export class SimBusMaster implements BusMaster {
       }
     }
     if (src.uncachedPages > 0) bus.stores?.read(src, srcOffset, size, dst.memory, dstOffset);
-    if (this.#snoops || dst.uncachedPages > 0) bus.afterWrite(dst, dstOffset, size, this.#snoops);
+    if (dst.uncachedPages > 0 || this.#snoops === true) bus.afterWrite(dst, dstOffset, size, this.#snoops);
   }
 
   #copyStaged(dst: number, src: number, size: number): BusStatus {
