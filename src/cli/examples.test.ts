@@ -26,6 +26,7 @@ async function runs(path: string, ...args: string[]): Promise<{ code: number; ru
 /** Where an example finds what it needs, if not everywhere. */
 const WITH_CHANNELS = boardsWithChannels.map(({ name }) => name);
 const BOARDS: { readonly [file: string]: readonly string[] } = {
+  'block-request.ts': WITH_CHANNELS,
   'edu.ts': ['q35'],
   'scatter-gather.ts': WITH_CHANNELS,
   'with-sync.ts': WITH_CHANNELS,

@@ -28,10 +28,13 @@ export function dmaDirectMapPage(
   const addr = physToDma(dev, phys);
   const tlb = ioTlbMemOf(dev);
   const outOfReach = addr < 0 || addr + size - 1 > minNotZero(dev.dmaMaskLimit, dev.busDmaLimit);
-  if (outOfReach || tlb.forceBounce || (tlb.bounceUnalignedKmalloc && dmaKmallocNeedsBounce(dev, size, dir))) {
+  const always = tlb.forceBounce === true;
+  if (outOfReach || always || (tlb.bounceUnalignedKmalloc === true && dmaKmallocNeedsBounce(dev, size, dir))) {
     return mapElsewhere(tlb, dev, phys, addr, size, dir, attrs);
   }
-  if (!dev.dmaCoherent && (attrs & DMA_ATTR_SKIP_CPU_SYNC) === 0) archSyncDmaForDevice(dev.kernel, phys, size, dir);
+  if (dev.dmaCoherent === false && (attrs & DMA_ATTR_SKIP_CPU_SYNC) === 0) {
+    archSyncDmaForDevice(dev.kernel, phys, size, dir);
+  }
   return addr;
 }
 /** The decision point for what cannot be mapped as it is: bounce, or say why not. */
@@ -57,7 +60,7 @@ export function dmaDirectUnmapPage(
   attrs: number,
 ): void {
   const tlb = ioTlbMemOf(dev);
-  if (dev.dmaCoherent && !tlb.active) return;
+  if (dev.dmaCoherent === true && tlb.active === false) return;
   const phys = dmaToPhys(dev, addr);
   if (phys < 0) return;
   if ((attrs & DMA_ATTR_SKIP_CPU_SYNC) === 0) syncForCpu(dev, tlb, phys, size, dir);

@@ -22,6 +22,7 @@ export {
 } from './alloc-sources.ts';
 export { type AtomicPoolSizes, atomicPoolSizes } from './atomic-pool.ts';
 export * from './attrs.ts';
+export * from './block.ts';
 export { type BounceBackend, defaultIoTlbMem, IoTlbMem, ioTlbMemOf } from './bounce.ts';
 export * from './cma.ts';
 export * from './coherent.ts';
