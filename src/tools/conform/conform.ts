@@ -6,9 +6,9 @@ import { GoldenError, type GoldenFile, parseGolden } from './golden.ts';
 import type { HiddenEvent } from './history.ts';
 import { replayFill, replayIova } from './iova-replay.ts';
 import { replayMasks } from './mask-replay.ts';
-import { type CaseOutcome, SEGMENT_SLOTS, sameJson } from './outcome.ts';
+import { agrees, type CaseOutcome, sameJson } from './outcome.ts';
 import { replayPools } from './pool-replay.ts';
-import { type Rig, withRig } from './rig.ts';
+import { type Rig, RigPool } from './rig.ts';
 import { replaySg } from './sg-replay.ts';
 import { replaySwiotlb } from './swiotlb-replay.ts';
 
@@ -31,19 +31,18 @@ export interface ConformFileResult {
 }
 
 const FAILURES_SHOWN = 5;
-/** A bounce that may not cross a boundary, or needs an alignment, begins less than this many slots further on. */
-const NEARBY_SLOTS = 32;
 /** Replays that the search for a history may cost; a file that is what it seems needs one. */
-const MAX_REPLAYS = 2000;
+const MAX_REPLAYS = 1000;
+/** By this case every size of range has been taken once. */
+const FIRST_TAKEN_BY = 40;
 
 /**
  * Replay one golden file. `path` is shown; `name` is its last part. Throws `GoldenError` for what is no golden file.
- * `onProgress` is told of each replay.
  */
-export async function conformFile(path: string, text: string, onProgress?: () => void): Promise<ConformFileResult> {
+export async function conformFile(path: string, text: string): Promise<ConformFileResult> {
   const file = parseGolden(path.split(/[\\/]/).at(-1) ?? path, text);
-  const { outcomes, history } = await explain(file, onProgress ?? (() => {}));
-  const failures = outcomes.filter(differs);
+  const { outcomes, unseenEvents } = await explain(file);
+  const failures = outcomes.filter((outcome) => !agrees(outcome));
   return {
     file: path,
     kind: file.kind,
@@ -51,12 +50,8 @@ export async function conformFile(path: string, text: string, onProgress?: () =>
     passed: outcomes.length - failures.length,
     failed: failures.length,
     firstFailures: failures.slice(0, FAILURES_SHOWN).map((o) => ({ case: o.name, expected: o.expected, got: o.got })),
-    unseenEvents: history.length,
+    unseenEvents,
   };
-}
-
-function differs({ expected, got }: CaseOutcome): boolean {
-  return !sameJson(expected, got);
 }
 
 function replay(file: GoldenFile, rig: Rig, history: readonly HiddenEvent[], last: number): Promise<CaseOutcome[]> {
@@ -79,33 +74,38 @@ function replay(file: GoldenFile, rig: Rig, history: readonly HiddenEvent[], las
 interface Attempt {
   readonly outcomes: CaseOutcome[];
   readonly history: readonly HiddenEvent[];
+  readonly unseenEvents: number;
 }
-const failuresOf = ({ outcomes }: Attempt): number => outcomes.filter(differs).length;
+const countFailures = (outcomes: readonly CaseOutcome[]): number => outcomes.filter((one) => !agrees(one)).length;
 
 /**
- * Replay, and where addresses come out differently, look for an unseen event before that which makes the case come out
- * right and leaves those before it right.
+ * Replay, and where I/O virtual addresses come out differently, look for an unseen event before that which makes the
+ * case come out right and leaves those before it right.
  */
-async function explain(file: GoldenFile, onProgress: () => void): Promise<Attempt> {
+async function explain(file: GoldenFile): Promise<Attempt> {
+  const pool = new RigPool(file.machine);
   let replays = 0;
   /** Replay up to case `last`. */
-  const attempt = async (history: readonly HiddenEvent[], last: number): Promise<Attempt> => {
+  const attempt = (history: readonly HiddenEvent[], last: number): Promise<Attempt> => {
     replays++;
-    onProgress();
-    return { outcomes: await withRig(file.machine, (rig) => replay(file, rig, history, last)), history };
+    return pool.run(async (rig) => {
+      const outcomes = await replay(file, rig, history, last);
+      rig.release();
+      return { outcomes, history, unseenEvents: rig.unseenEvents };
+    });
   };
   let best = await attempt([], Number.POSITIVE_INFINITY);
   for (let index = 0; index < best.outcomes.length && replays < MAX_REPLAYS; index++) {
     const found = best.outcomes[index]!;
-    if (!differs(found)) continue;
-    const before = { outcomes: best.outcomes.slice(0, index + 1), history: best.history };
+    if (agrees(found)) continue;
+    const failuresSoFar = countFailures(best.outcomes.slice(0, index + 1));
     for (const event of candidates(file, found, index)) {
       if (replays >= MAX_REPLAYS) break;
       const next = await attempt([...best.history, event], index);
-      if (failuresOf(next) >= failuresOf(before)) continue;
+      if (countFailures(next.outcomes) >= failuresSoFar) continue;
       const whole = await attempt(next.history, Number.POSITIVE_INFINITY);
-      // Which case was left out shows only in those that follow; where a search began shows at once.
-      if (event.what === 'map' && failuresOf(whole) >= failuresOf(best)) continue;
+      // Which case was left out shows in those that follow too; when a timer ran shows at once.
+      if (event.what === 'map' && countFailures(whole.outcomes) >= countFailures(best.outcomes)) continue;
       best = whole;
       break;
     }
@@ -113,36 +113,19 @@ async function explain(file: GoldenFile, onProgress: () => void): Promise<Attemp
   return best;
 }
 
-/** Unseen events that may explain why case `index` got other addresses; none where anything else differs. */
+/** Unseen events that may explain why case `index` got another address; none where anything else differs. */
 function* candidates(file: GoldenFile, { expected, got }: CaseOutcome, index: number): Generator<HiddenEvent> {
-  if (file.kind !== 'map_sg' && file.kind !== 'swiotlb' && file.kind !== 'iova') return;
-  const slots = slotDistance(expected, got);
-  if (slots !== null) {
-    // The search here began a few slots before the first one that fitted.
-    for (let count = slots; count < slots + NEARBY_SLOTS; count++) {
-      if (count > 0) yield { before: index, what: 'bounce', count };
-      else if (index <= 1) yield { before: index, what: 'bounce', count: count + SEGMENT_SLOTS };
-    }
-    return;
-  }
   if (file.kind !== 'map_sg' || !sameButAddress(expected, got)) return;
   // Deferred invalidation: whether its timer ran between two cases is not in the file.
   if (/lazy/.test(file.variant)) yield { before: index, what: 'wait' };
-  // An excerpt: a case that is not shown was the first to take a range of some size.
+  // An excerpt: a case that is not shown was the first to take a range of some size. The allocator caches ranges of six
+  // sizes, so that the first ones are all taken early.
+  if (index > FIRST_TAKEN_BY) return;
   for (let before = index; before >= 0; before--) {
     for (const pages of [1, 2, 4, 8, 16, 32]) yield { before, what: 'map', pages };
   }
 }
 
-/** By how many slots a bounce lies further on than it came out here; null when this is not the difference. */
-function slotDistance(expected: unknown, got: unknown): number | null {
-  const slot = (value: unknown): number | null => {
-    const found = /"slot(\d+)\+/.exec(JSON.stringify(value) ?? '');
-    return found === null ? null : Number(found[1]);
-  };
-  const [from, to] = [slot(got), slot(expected)];
-  return from === null || to === null ? null : to - from;
-}
 /** Whether nothing but the first address differs. */
 function sameButAddress(expected: unknown, got: unknown): boolean {
   const strip = (value: unknown) => ({ ...(value as object), first_addr: null });

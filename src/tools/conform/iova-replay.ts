@@ -11,8 +11,17 @@ import {
   dmaUnmapPage,
 } from '../../mapping/index.ts';
 import { type Fields, GoldenError } from './golden.ts';
-import { type HiddenEvent, passHistory } from './history.ts';
-import { type AddressKind, addressPart, type CaseOutcome, hex, NULL_HANDLE } from './outcome.ts';
+import { type HiddenEvent, passHistory, withOtherBouncers } from './history.ts';
+import {
+  type AddressKind,
+  addressPart,
+  type BouncePlace,
+  type CaseOutcome,
+  hex,
+  isAddress,
+  NULL_HANDLE,
+  SlotNumbers,
+} from './outcome.ts';
 import type { Rig } from './rig.ts';
 
 const MAX_MAPPINGS = 2 ** 17;
@@ -118,30 +127,49 @@ function within(text: string | undefined, low: number, high: number, where: stri
   throw new GoldenError(`${where}: expected ${low} to ${high} ${what}, found ${text}`);
 }
 
-/** Compares lists of addresses; slots of bounce buffers are counted from the first one that was seen. */
+/** Compares addresses; slots of bounce buffers are counted from the first one that was seen. */
 export class AddressLists {
-  #expectedOrigin: number | null = null;
-  #gotOrigin: number | null = null;
+  readonly #expected = new SlotNumbers();
+  readonly #got = new SlotNumbers();
+  #seen = false;
 
-  /** Both lists, reduced to what must be equal. */
-  reduce(rig: Rig, expected: readonly string[], got: readonly number[]): { expected: string[]; got: string[] } {
-    const kinds: AddressKind[] = got.map((addr) => rig.kindOf(addr));
-    const gotTexts = got.map((addr) => (addr === -2 ? NULL_HANDLE : hex(addr)));
-    return {
-      expected: expected.map((text, i) =>
-        addressPart(text, kinds[i] ?? 'iova', this.#origin(text, kinds[i], 'expected')),
-      ),
-      got: gotTexts.map((text, i) => addressPart(text, kinds[i]!, this.#origin(text, kinds[i], 'got'))),
-    };
+  /** No bounce has been compared yet. */
+  get isFirst(): boolean {
+    return !this.#seen;
   }
-  #origin(text: string, kind: AddressKind | undefined, side: 'expected' | 'got'): number | null {
-    if (kind !== 'slot' || !text.startsWith('0x')) return null;
-    if (side === 'expected') {
-      this.#expectedOrigin ??= Number(text);
-      return this.#expectedOrigin;
-    }
-    this.#gotOrigin ??= Number(text);
-    return this.#gotOrigin;
+  /** Forget the first bounce that came out here: it is tried again elsewhere. */
+  forget(): void {
+    this.#got.forget();
+  }
+  /** Both lists, reduced to what must be equal. */
+  reduce(
+    rig: Rig,
+    expected: readonly string[],
+    got: readonly number[],
+  ): { expected: string[]; got: string[]; bounce?: BouncePlace } {
+    const kinds: AddressKind[] = got.map((addr) => rig.kindOf(addr));
+    const poolStart = rig.poolStart;
+    let bounce: BouncePlace | undefined;
+    const parts = expected.map((text, i) => {
+      const kind = kinds[i] ?? 'iova';
+      return addressPart(text, kind, kind === 'slot' && isAddress(text) ? this.#expected.of(Number(text)) : 0);
+    });
+    const own = got.map((addr, i) => {
+      const text = addr === -2 ? NULL_HANDLE : hex(addr);
+      if (kinds[i] !== 'slot' || addr < 0) return addressPart(text, kinds[i]!, 0);
+      const slot = this.#got.of(addr - poolStart);
+      if (bounce === undefined && isAddress(expected[i] ?? '')) {
+        const recorded = this.#expected.of(Number(expected[i]));
+        bounce = { slot: Math.floor((addr - poolStart) / 2048), slotsBehind: recorded - slot };
+      }
+      return addressPart(text, 'slot', slot);
+    });
+    if (bounce === undefined) return { expected: parts, got: own };
+    return { expected: parts, got: own, bounce };
+  }
+  /** A case with bounces has been counted. */
+  settle(): void {
+    this.#seen = true;
   }
 }
 
@@ -159,11 +187,27 @@ export async function replayIova(
   for (const [i, step] of result.objects('steps').entries()) {
     if (i + 1 > last) return outcomes;
     await passHistory(rig, history, i + 1);
-    const text = step.text('step');
-    outcomes.push({ name: text, ...lists.reduce(rig, step.texts('addrs'), await script.step(text, step.where)) });
+    outcomes.push(await replayStep(rig, script, step, lists));
   }
   script.end();
   return outcomes;
+}
+
+/** @internal One step; it is tried again elsewhere in the pool only when it is the first one that bounces. */
+export async function replayStep(
+  rig: Rig,
+  script: MappingScript,
+  step: Fields,
+  lists: AddressLists,
+): Promise<CaseOutcome> {
+  const text = step.text('step');
+  const once = async (): Promise<CaseOutcome> => ({
+    name: text,
+    ...lists.reduce(rig, step.texts('addrs'), await script.step(text, step.where)),
+  });
+  const outcome = await once();
+  if (outcome.bounce === undefined || !lists.isFirst) return outcome;
+  return withOtherBouncers(rig, outcome, lists, once);
 }
 
 /** @internal `fill24`, `fill28`: one case. */

@@ -5,6 +5,17 @@ export interface CaseOutcome {
   readonly name: string;
   readonly expected: unknown;
   readonly got: unknown;
+  /** Where the first bounce lies in the pool, here and by how many slots it lay further on the recorded machine. */
+  readonly bounce?: BouncePlace | undefined;
+}
+/** See `CaseOutcome.bounce`. */
+export interface BouncePlace {
+  readonly slot: number;
+  readonly slotsBehind: number;
+}
+/** Whether the case came out as recorded. */
+export function agrees({ expected, got }: CaseOutcome): boolean {
+  return sameJson(expected, got);
 }
 
 /**
@@ -23,33 +34,37 @@ export function hex(address: number): string {
   return address < 0 ? FAILED : `0x${address.toString(16)}`;
 }
 
-/** The part of a recorded or computed address that must be equal. `origin` is the first address of the pool's history. */
-export function addressPart(text: string, kind: AddressKind, origin: number | null): string {
-  if (!/^0x[0-9a-f]+$/i.test(text)) return text;
+/** The part of a recorded or computed address that must be equal; slots are numbers already. */
+export function addressPart(text: string, kind: AddressKind, slot: number): string {
+  if (!isAddress(text)) return text;
   const address = Number(text);
-  switch (kind) {
-    case 'iova':
-      return text;
-    case 'page':
-      return `page+0x${(address % 4096).toString(16)}`;
-    case 'slot':
-      return `slot${origin === null ? '' : poolSlot(address, origin)}+0x${(address % 2048).toString(16)}`;
-  }
+  if (kind === 'iova') return text;
+  if (kind === 'page') return `page+0x${(address % 4096).toString(16)}`;
+  return `slot${slot}+0x${(address % SLOT_BYTES).toString(16)}`;
+}
+export function isAddress(text: string): boolean {
+  return /^0x[0-9a-f]+$/i.test(text);
 }
 
-/** Areas of the pool are this large on the recorded machine, and searches wrap within one. */
-const AREA_BYTES = 32 * 2 ** 20;
 const SLOT_BYTES = 2048;
-
 /** Slots of a segment, which no bounce crosses. */
 export const SEGMENT_SLOTS = 128;
+/** Slots of an area of the recorded machines' pools: searches wrap within one. */
+const AREA_SLOTS = (32 * 2 ** 20) / SLOT_BYTES;
 
-/** The slot of `address`, counted from the start of the segment of `origin`, modulo an area. */
-function poolSlot(address: number, origin: number): number {
-  const first = Math.floor(origin / SLOT_BYTES);
-  const slots = Math.floor(address / SLOT_BYTES) - (first - (first % SEGMENT_SLOTS));
-  const area = AREA_BYTES / SLOT_BYTES;
-  return ((slots % area) + area) % area;
+/** Slots counted from the start of the segment in which the first one that was seen lies, modulo an area. */
+export class SlotNumbers {
+  #origin: number | null = null;
+
+  of(address: number): number {
+    const slot = Math.floor(address / SLOT_BYTES);
+    this.#origin ??= slot - (slot % SEGMENT_SLOTS);
+    return (((slot - this.#origin) % AREA_SLOTS) + AREA_SLOTS) % AREA_SLOTS;
+  }
+  /** The next one is the first again. */
+  forget(): void {
+    this.#origin = null;
+  }
 }
 
 /** Deep equality of JSON values, keys in any order. */

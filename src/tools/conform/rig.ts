@@ -8,6 +8,7 @@ import {
   allocPages,
   type Device,
   FrameKind,
+  freeContigRange,
   GFP_KERNEL,
   type Kernel,
   type Mem,
@@ -24,6 +25,9 @@ import type { AddressKind } from './outcome.ts';
 export class Rig {
   readonly kernel: Kernel;
   readonly dev: Device;
+  /** Events that are not in the file and were assumed (see history.ts). */
+  unseenEvents = 0;
+  readonly #taken: (() => void)[] = [];
   constructor(kernel: Kernel, dev: Device) {
     this.kernel = kernel;
     this.dev = dev;
@@ -39,6 +43,14 @@ export class Rig {
     if (this.translated) return 'iova';
     return addr >= 0 && ioTlbMemOf(this.dev).contains(addr) ? 'slot' : 'page';
   }
+  /** Where the pool of bounce buffers begins, and its slots. */
+  get poolStart(): number {
+    return ioTlbMemOf(this.dev).start;
+  }
+  get poolSlots(): number {
+    const { start, end } = ioTlbMemOf(this.dev);
+    return (end - start) / 2048;
+  }
   /** The memory behind a mapped address. */
   physOf(addr: DmaAddr): number {
     const domain = iommuGetDomainForDev(this.dev);
@@ -51,6 +63,7 @@ export class Rig {
   pages(order: number): Page {
     const page = allocPages(this.kernel, GFP_KERNEL, order);
     if (page === null) throw new GoldenError(`the machine has no ${4096 << order} contiguous bytes left`);
+    this.#taken.push(() => this.kernel.pages.release(page, order));
     return page;
   }
   /** Pages at the very place where the recorded kernel's page allocator had them, which decides what a mask reaches. */
@@ -60,26 +73,49 @@ export class Rig {
     if (bank === null || phys % 4096 !== 0 || !bank.contains(phys, count * 4096)) {
       throw new GoldenError(`0x${phys.toString(16)}: expected ${count} whole pages of RAM, found none there`);
     }
-    if (bank.kindAt(phys) === FrameKind.FREE && allocContigRange(this.kernel, page, count) === 0) return page;
+    if (bank.kindAt(phys) === FrameKind.FREE && allocContigRange(this.kernel, page, count) === 0) {
+      this.#taken.push(() => freeContigRange(this.kernel, page, count));
+      return page;
+    }
     throw new GoldenError(`0x${phys.toString(16)}: the page is in use on this machine`);
+  }
+  /** Give back all pages. */
+  release(): void {
+    for (const giveBack of this.#taken.splice(0)) giveBack();
   }
   physOfPage(page: Page): number {
     return pageToPhys(page);
   }
 }
 
-/** Boot such a machine and run `body` on it in process context. */
-export async function withRig<T>(recorded: RecordedMachine, body: (rig: Rig) => Promise<T>): Promise<T> {
-  const system = await q35.boot({
-    seed: 1,
-    cmdline: recorded.cmdline,
-    ramBytes: recorded.ramBytes,
-    cacheNoise: 'off',
-    untrusted: recorded.untrusted,
-  });
-  return system.run((kernel) => {
-    const dev = kernel.devices.find((candidate) => candidate.driver?.name === 'edu');
-    if (dev === undefined) throw new Error('the machine has no edu device');
-    return body(new Rig(kernel, dev));
-  });
+/** Machines like the recorded one, each with eight devices that nobody has used: one for each replay. */
+export class RigPool {
+  readonly #recorded: RecordedMachine;
+  #system: Awaited<ReturnType<typeof q35.boot>> | null = null;
+  #used = 0;
+
+  constructor(recorded: RecordedMachine) {
+    this.#recorded = recorded;
+  }
+
+  /** Run `body` with an unused device, in process context. What it takes from the page allocator it must give back. */
+  async run<T>(body: (rig: Rig) => Promise<T>): Promise<T> {
+    this.#system ??= await this.#boot();
+    const used = this.#used++;
+    return this.#system.run((kernel) => {
+      const devices = kernel.devices.filter(({ driver }) => driver?.name === 'edu');
+      const dev = devices[used];
+      if (dev === undefined) throw new Error('the machine has no edu device left');
+      if (used + 1 === devices.length) this.#end();
+      return body(new Rig(kernel, dev));
+    });
+  }
+  #end(): void {
+    this.#system = null;
+    this.#used = 0;
+  }
+  #boot(): ReturnType<typeof q35.boot> {
+    const { cmdline, ramBytes, untrusted } = this.#recorded;
+    return q35.boot({ seed: 1, cmdline, ramBytes, cacheNoise: 'off', untrusted });
+  }
 }

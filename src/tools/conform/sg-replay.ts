@@ -1,5 +1,5 @@
 /** Replays `map_sg`: how many bus segments a scatterlist becomes, and which. */
-import { DMA_TO_DEVICE, type Page } from '../../kernel/index.ts';
+import { DMA_TO_DEVICE } from '../../kernel/index.ts';
 import {
   dmaBitMask,
   dmaGetMergeBoundary,
@@ -18,8 +18,9 @@ import {
   sgSetPage,
 } from '../../mapping/index.ts';
 import { type Fields, GoldenError } from './golden.ts';
-import { type HiddenEvent, passHistory } from './history.ts';
-import { type AddressKind, addressPart, type CaseOutcome, hex } from './outcome.ts';
+import { type HiddenEvent, passHistory, withOtherBouncers } from './history.ts';
+import { AddressLists } from './iova-replay.ts';
+import type { AddressKind, CaseOutcome } from './outcome.ts';
 import type { Rig } from './rig.ts';
 
 interface Entry {
@@ -46,60 +47,54 @@ export async function replaySg(
   };
   const recorded = Object.fromEntries(Object.keys(limits).map((key) => [key, result.raw(key)]));
   const outcomes: CaseOutcome[] = [{ name: 'limits', expected: recorded, got: limits }];
-  const origins: Origins = { expected: null, got: null };
+  const lists = new AddressLists();
   for (const [i, entry] of result.objects('cases').entries()) {
     if (i + 1 > last) return outcomes;
     await passHistory(rig, history, i + 1);
-    outcomes.push(await replayList(rig, entry, origins));
+    const once = async (): Promise<CaseOutcome> => replayList(rig, entry, lists);
+    outcomes.push(await withOtherBouncers(rig, await once(), lists, once));
   }
   return outcomes;
 }
 
-interface Origins {
-  expected: number | null;
-  got: number | null;
-}
-
-async function replayList(rig: Rig, entry: Fields, origins: Origins): Promise<CaseOutcome> {
-  const { dev, kernel } = rig;
+function replayList(rig: Rig, entry: Fields, lists: AddressLists): CaseOutcome {
+  const { dev } = rig;
   dmaSetMaxSegSize(dev, entry.number('max_seg', 1, 2 ** 32 - 1));
   dmaSetSegBoundary(dev, entry.number('boundary', 0, 2 ** 52));
   const entries = readEntries(entry);
   const sgl = sgAlloc(entries.length);
-  const blocks: { page: Page; order: number }[] = [];
   let sg: Scatterlist | null = sgl;
   for (const { offset, length } of entries) {
     // One page more than it takes, so that no two entries are physically contiguous.
     const order = Math.max(1, Math.ceil(Math.log2((offset + length) / 4096 + 1)));
-    const page = rig.pages(order);
-    blocks.push({ page, order });
-    sgSetPage(sg!, page, length, offset);
+    sgSetPage(sg!, rig.pages(order), length, offset);
     sg = sgNext(sg!);
   }
   const ret = dmaMapSg(dev, sgl, entries.length, DMA_TO_DEVICE);
   const kind = ret > 0 ? rig.kindOf(sgl.dmaAddress) : 'page';
   const got: Record<string, unknown> = { ret, out: segments(sgl, ret, kind) };
-  if (ret > 0) got.first_addr = hex(sgl.dmaAddress);
   if (entry.has('iova_to_phys_ok')) got.iova_to_phys_ok = ret > 0 && showsItsMemory(rig, sgl, entries.length) ? 1 : 0;
   if (ret > 0) dmaUnmapSg(dev, sgl, entries.length, DMA_TO_DEVICE);
-  for (const { page, order } of blocks) kernel.pages.release(page, order);
-  return compareList(entry, got, kind, origins);
+  rig.release();
+  return compareList(rig, entry, got, ret > 0 ? sgl.dmaAddress : null, lists);
 }
 
-function compareList(entry: Fields, got: Record<string, unknown>, kind: AddressKind, origins: Origins): CaseOutcome {
+function compareList(
+  rig: Rig,
+  entry: Fields,
+  got: Record<string, unknown>,
+  first: number | null,
+  lists: AddressLists,
+): CaseOutcome {
+  const kind = first === null ? 'page' : rig.kindOf(first);
   const expected: Record<string, unknown> = { ret: entry.raw('ret'), out: reduceSegments(entry.list('out'), kind) };
-  for (const key of ['iova_to_phys_ok']) if (got[key] !== undefined) expected[key] = entry.raw(key);
-  if (got.first_addr !== undefined || entry.number('ret', -4096, MAX_ENTRIES) > 0) {
-    const text = String(entry.raw('first_addr'));
-    const own = String(got.first_addr);
-    if (kind === 'slot') {
-      origins.expected ??= Number(text);
-      origins.got ??= Number(own);
-    }
-    expected.first_addr = addressPart(text, kind, origins.expected);
-    got.first_addr = addressPart(own, kind, origins.got);
-  }
-  return { name: entry.has('name') ? entry.text('name') : entry.where, expected, got };
+  if (got.iova_to_phys_ok !== undefined) expected.iova_to_phys_ok = entry.raw('iova_to_phys_ok');
+  const name = entry.has('name') ? entry.text('name') : entry.where;
+  if (first === null) return { name, expected, got };
+  const address = lists.reduce(rig, [String(entry.raw('first_addr'))], [first]);
+  expected.first_addr = address.expected[0];
+  got.first_addr = address.got[0];
+  return { name, expected, got, bounce: address.bounce };
 }
 
 function readEntries(entry: Fields): Entry[] {

@@ -23,8 +23,8 @@ import {
   dmaUnmapPageAttrs,
 } from '../../mapping/index.ts';
 import { type Fields, GoldenError } from './golden.ts';
-import { type HiddenEvent, passHistory } from './history.ts';
-import { AddressLists, MappingScript } from './iova-replay.ts';
+import { type HiddenEvent, passHistory, withOtherBouncers } from './history.ts';
+import { AddressLists, MappingScript, replayStep } from './iova-replay.ts';
 import type { CaseOutcome } from './outcome.ts';
 import type { Rig } from './rig.ts';
 
@@ -58,7 +58,8 @@ export async function replaySwiotlb(
     for (const map of entry.objects('maps')) {
       if (outcomes.length > last) return outcomes;
       await passHistory(rig, history, outcomes.length);
-      outcomes.push(replayMap(rig, page, map, name, lists));
+      const once = async (): Promise<CaseOutcome> => replayMap(rig, page, map, name, lists);
+      outcomes.push(await withOtherBouncers(rig, await once(), lists, once));
     }
   }
   dmaSetMinAlignMask(rig.dev, 0);
@@ -66,8 +67,7 @@ export async function replaySwiotlb(
   for (const step of result.objects('order')) {
     if (outcomes.length > last) return outcomes;
     await passHistory(rig, history, outcomes.length);
-    const text = step.text('step');
-    outcomes.push({ name: text, ...lists.reduce(rig, step.texts('addrs'), await script.step(text, step.where)) });
+    outcomes.push(await replayStep(rig, script, step, lists));
   }
   script.end();
   for (const content of result.objects('content')) outcomes.push(replayContent(rig, page, content));
@@ -78,13 +78,14 @@ function replayMap(rig: Rig, page: Page, map: Fields, name: string, lists: Addre
   const offset = map.number('off', 0, BUFFER_BYTES);
   const size = map.number('size', 1, BUFFER_BYTES - offset);
   const addr = dmaMapPage(rig.dev, page, offset, size, DMA_TO_DEVICE);
-  const { expected, got } = lists.reduce(rig, [map.text('addr')], [addr]);
+  const { expected, got, bounce } = lists.reduce(rig, [map.text('addr')], [addr]);
   if (addr !== DMA_MAPPING_ERROR) dmaUnmapPage(rig.dev, addr, size, DMA_TO_DEVICE);
   const inSlot = addr === DMA_MAPPING_ERROR ? SLOT_MASK : addr % (SLOT_MASK + 1);
   return {
     name: `${name}: offset ${offset} size ${size}`,
     expected: { addr: expected[0], in_slot: map.raw('in_slot') },
     got: { addr: got[0], in_slot: inSlot },
+    bounce,
   };
 }
 
