@@ -15,7 +15,7 @@ function driver(name: string, main: string, more = ''): string {
     path,
     `import { ENODEV, KernelBug } from 'dmakit/base';
 import { dmaAsyncIssuePending, dmaenginePrepDmaMemcpy, dmaengineSubmit, DMA_PREP_INTERRUPT, describeOutstanding, transfer } from 'dmakit/dmaengine';
-import { Completion, complete, cpuRelax, DMA_FROM_DEVICE, DMA_TO_DEVICE, GFP_KERNEL, kmalloc, SpinLock, spinLock, waitForCompletion } from 'dmakit/kernel';
+import { Completion, complete, cpuRelax, DMA_FROM_DEVICE, DMA_TO_DEVICE, GFP_KERNEL, kmalloc, localIrqDisable, SpinLock, spinLock, waitForCompletion } from 'dmakit/kernel';
 import { dmaMappingError, dmaMapSingle, dmaUnmapSingle } from 'dmakit/mapping';
 import { defineDriver } from 'dmakit/tools';
 export default defineDriver({
@@ -48,7 +48,7 @@ interface Run {
   outcome: string;
   message: string;
   at: string | null;
-  findings: { rule: string; at: string | null; mappedAt: string | null; fix: string }[];
+  findings: { rule: string; message: string; at: string | null; mappedAt: string | null; fix: string }[];
   waits: { task: string; waitsFor: string }[];
 }
 /** Run it on one board, and give the only run of the report. */
@@ -99,6 +99,43 @@ test('a driver that awaits something foreign is told so', async () => {
   const run = await runOf(driver('foreign', 'await new Promise((resolve) => setTimeout(resolve, 5));'));
   assert.equal(run.outcome, 'foreign-await');
   assert.match(run.message, /scheduler\.outside/);
+});
+
+test('what a driver throws fails the run, whatever it is', async () => {
+  for (const thrown of ['null', 'undefined', "'no such queue'"]) {
+    const run = await runOf(driver('throws', `unmap(); throw ${thrown};`));
+    assert.deepEqual([run.outcome, run.message], ['failed', `main threw ${thrown.replaceAll("'", '')}`]);
+  }
+});
+
+test('a result that is no error number is a mistake, not success', async () => {
+  for (const [value, found] of [
+    ["'junk'", '"junk"'],
+    ['false', 'false'],
+    ['7', '7'],
+  ]) {
+    const run = await runOf(driver('junk', `unmap(); return ${value} as never;`));
+    assert.deepEqual(
+      [run.outcome, run.message],
+      ['failed', `main returned ${found}: expected 0 or a negative error number`],
+    );
+  }
+});
+
+test('a lock that is still held at the end is named, once, and nothing else is blamed for it', async () => {
+  const run = await runOf(driver('held', "unmap(); spinLock(new SpinLock(kernel, 'ring lock'));"));
+  assert.deepEqual(
+    run.findings.map(({ rule, message }) => `${rule}: ${message}`),
+    ["kernel/warning: BUG: main returned with lock 'ring lock' held"],
+  );
+});
+
+test('interrupts that are still disabled at the end are reported, and come back', async () => {
+  const run = await runOf(driver('irqs-off', 'unmap(); localIrqDisable(kernel);'));
+  assert.deepEqual(
+    run.findings.map(({ rule, message }) => `${rule}: ${message}`),
+    ['kernel/warning: BUG: main returned with interrupts disabled'],
+  );
 });
 
 test('a callback that throws is a panic at its own line', async () => {

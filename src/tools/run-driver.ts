@@ -1,7 +1,7 @@
 /** Runs one driver on one booted board, to its end or to the report of why it has none. */
 
 import { physAddr } from '../base/addr.ts';
-import { EFAULT, type Errno, errnoName, KernelBug, OK } from '../base/errno.ts';
+import { EFAULT, EINVAL, type Errno, errnoName, KernelBug, OK } from '../base/errno.ts';
 import type { System } from '../boards/index.ts';
 import {
   DMA_MEMCPY,
@@ -23,6 +23,7 @@ import {
   driverUnregister,
   type Kernel,
   KernelPanic,
+  localIrqEnable,
   msleep,
   type PciDeviceId,
   PlatformDevice,
@@ -31,6 +32,8 @@ import {
   pciMatchId,
   prInfo,
   type Resource,
+  spinUnlock,
+  splat,
 } from '../kernel/index.ts';
 import { SimMachine } from '../machine/index.ts';
 import type { Mem } from '../machine/mem.ts';
@@ -255,12 +258,21 @@ class Run {
 
   /** Call a hook; what it throws or returns becomes the reason of a failed run. Errors that end the machine pass. */
   async #call(name: string, hook: (ctx: DriverContext) => DriverResult, device: PlatformDevice): Promise<Errno> {
+    const { context } = this.#kernel;
+    const { preemptCount } = context;
+    const heldLocks = context.held.length;
     try {
-      const error = (await hook(this.#context(device))) ?? OK;
-      if (typeof error === 'number' && error < 0) this.#fail(`${name} returned -${errnoName(error)}`, '');
-      return typeof error === 'number' ? (error as Errno) : OK;
+      const returned: unknown = (await hook(this.#context(device))) ?? OK;
+      if (returned === OK) return OK;
+      if (typeof returned === 'number' && returned < 0) {
+        this.#fail(`${name} returned -${errnoName(returned as Errno)}`, '');
+        return returned as Errno;
+      }
+      this.#fail(`${name} returned ${JSON.stringify(returned)}: expected 0 or a negative error number`, '');
+      return EINVAL;
     } catch (error) {
-      if (error === this.#kernel.dead || FATAL.some((type) => error instanceof type)) {
+      const { dead } = this.#kernel;
+      if ((dead !== null && error === dead) || FATAL.some((type) => error instanceof type)) {
         this.#dead = true;
         throw error;
       }
@@ -268,7 +280,23 @@ class Run {
       if (error instanceof Error) this.#watcher?.driverFailed(`${name} threw ${thrown}`, null, error);
       this.#fail(`${name} threw ${thrown}`, error instanceof Error ? (error.stack ?? '') : '');
       return EFAULT;
+    } finally {
+      if (!this.#dead) this.#takeBack(name, preemptCount, heldLocks);
     }
+  }
+  /** What a hook leaves locked or disabled is its own fault, and not that of what runs next. */
+  #takeBack(name: string, preemptCount: number, heldLocks: number): void {
+    const { context } = this.#kernel;
+    if (context.irqsDisabled) {
+      splat(this.#kernel, 'context-imbalance', `BUG: ${name} returned with interrupts disabled`);
+      localIrqEnable(this.#kernel);
+    }
+    while (context.held.length > heldLocks) {
+      const lock = context.held.at(-1)!;
+      splat(this.#kernel, 'context-imbalance', `BUG: ${name} returned with lock '${lock.name}' held`);
+      spinUnlock(lock);
+    }
+    context.checkBalance(name, preemptCount, heldLocks);
   }
 
   #fail(reason: string, stack: string): void {
