@@ -10,12 +10,13 @@ import {
   preemptDisable,
   preemptEnable,
 } from '../kernel/index.ts';
+import { allocSources } from './alloc-sources.ts';
 import { type AtomicPoolSizes, atomicPoolSizes } from './atomic-pool.ts';
 import { dmaAllocCoherent, dmaFreeCoherent } from './coherent.ts';
 import { defaultCma } from './contiguous.ts';
 import { type DirectRigOptions, directRig } from './direct-rig.cases.ts';
 import { dmaInit } from './init.ts';
-import type { DmaCoherent } from './ops.ts';
+import { type DmaCoherent, setDmaOps } from './ops.ts';
 
 const MIB = 2 ** 20;
 const KIB = 1024;
@@ -140,4 +141,14 @@ test('the pools come from a CMA area where there is one', () => {
   assert.ok(cma.stats.availablePages < cma.count);
   const { mem } = dmaAllocCoherent(dev, 64, GFP_ATOMIC)!;
   assert.ok(mem.phys >= cma.base);
+});
+
+test('behind an IOMMU the pool’s memory need not be in the device’s reach', () => {
+  const { kernel, dev } = rigFor('', { ram: [{ base: 2 ** 32, sizeBytes: 16 * MIB }], kernel: { zoneDmaLimit: 0 } });
+  const pool = allocSources(kernel).atomicPool!;
+  assert.equal(pool.alloc(dev, 64, GFP_ATOMIC | __GFP_NOWARN), null);
+  setDmaOps(dev, {});
+  const taken = pool.alloc(dev, 64, GFP_ATOMIC)!;
+  assert.ok(taken.mem.phys >= 2 ** 32);
+  assert.equal(pool.free(dev, taken.mem, 64), true);
 });

@@ -150,11 +150,13 @@ class AtomicPools implements AtomicPoolSource {
   /** As dma_alloc_from_pool. */
   alloc(dev: Device, sizeBytes: number, gfp: Gfp): DmaCoherent | null {
     const bytes = alignUp(sizeBytes, PAGE_SIZE);
-    const candidates = this.#candidates(gfp | optimalGfp(dev));
+    // Behind an IOMMU every page will do.
+    const anywhere = dev.dmaOps !== null;
+    const candidates = this.#candidates(anywhere ? gfp : gfp | optimalGfp(dev));
     for (const pool of candidates) {
       const phys = pool.take(bytes) as PhysAddr;
       if (phys < 0) continue;
-      if (!dmaCoherentOk(dev, phys, bytes)) {
+      if (!anywhere && !dmaCoherentOk(dev, phys, bytes)) {
         pool.give(phys, bytes);
         continue;
       }
