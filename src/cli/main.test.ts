@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { kebabOptions } from './dmatest-parameters.ts';
 import { colorsFor } from './io.ts';
 import { dmakit, dmakitProcess, dmakitWith } from './testing.cases.ts';
@@ -99,4 +101,17 @@ test('as a process it ends with the same codes, and shows no stack', async () =>
   const { code, stdout, stderr } = await dmakitProcess(['copy', '/', 'x', '--board', 'rpi3']);
   assert.deepEqual([code, stdout], [2, '']);
   assert.equal(stderr, "dmakit copy: cannot read '/': is a directory (expected a file)\n");
+});
+
+test('standard output that takes nothing is told in a line, without a stack', {
+  skip: !existsSync('/dev/full'),
+}, async () => {
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const full = openSync('/dev/full', 'w');
+  const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+  const args = ['--import', import.meta.resolve('tsx'), main, 'board'];
+  const { status, stderr } = spawnSync(process.execPath, args, { env, stdio: ['ignore', full, 'pipe'] });
+  closeSync(full);
+  assert.equal(status, 2);
+  assert.equal(stderr.toString(), 'dmakit: cannot write to standard output: no space left on the device\n');
 });

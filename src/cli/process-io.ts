@@ -1,5 +1,5 @@
 /** The process's own streams, Ctrl-C and clean-up. */
-import { EXIT_INTERRUPTED } from './errors.ts';
+import { EXIT_INTERRUPTED, EXIT_USAGE, fileReason } from './errors.ts';
 import type { CliIo } from './io.ts';
 
 /** Exit code of a process ended by SIGTERM. */
@@ -25,7 +25,8 @@ export function processIo(): CliIo {
   // A reader that has seen enough (`dmakit … | head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit();
-    throw error;
+    process.stderr.write(`dmakit: cannot write to standard output: ${fileReason(error)}\n`);
+    process.exit(EXIT_USAGE);
   });
   return {
     stdout: process.stdout,
