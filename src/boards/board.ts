@@ -49,8 +49,8 @@ export interface BoardDefinition {
   readonly hasChannels?: boolean;
   /** Where devices write interrupt messages; absent: it has none. */
   readonly msiBase?: number;
-  /** The tree that the kernel boots with; a new one at each call. */
-  deviceTree(): OfNode;
+  /** The tree that the kernel boots with; a new one at each call. Boards whose tree is the same in every mode ignore it. */
+  deviceTree(mode?: Mode): OfNode;
   readonly drivers: readonly DeviceDriver[];
   /** Make the models of its devices, for the simulated machine. */
   bind(host: ModelHost, mode: Mode): void;
@@ -161,7 +161,7 @@ function bootSimulated(board: Board, options: BootOptions): System {
   });
   machine.observer = options.observers?.machine ?? null;
   board.bind(machine, mode);
-  const tree = treeFor(board.deviceTree(), mode);
+  const tree = treeFor(board.deviceTree(mode), mode);
   const kernel = kernelOptionsFor(board.kernel ?? {}, mode);
   const cmdline = [kernel.cmdline, board.cmdlineOf?.(mode), options.cmdline].filter(Boolean).join(' ');
   return new System(board, mode, machine, machine.seed, { ...kernel, reserved, cmdline }, tree, options);

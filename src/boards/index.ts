@@ -1,3 +1,4 @@
+import { armVirt } from './arm-virt.ts';
 import type { Board } from './board.ts';
 import { q35 } from './q35.ts';
 import { rpi3 } from './rpi3.ts';
@@ -27,8 +28,8 @@ export {
 export { System, type Teardown } from './system.ts';
 
 /** Every board, in the order in which they are shown. Adding one is one file, and one line here. */
-export { q35, rpi3, zynqA9 };
-export const boards: readonly Board[] = [zynqA9, rpi3, q35];
+export { armVirt, q35, rpi3, zynqA9 };
+export const boards: readonly Board[] = [zynqA9, rpi3, q35, armVirt];
 /** Those with a DMA engine whose channels dmatest and others can use. */
 export const boardsWithChannels: readonly Board[] = boards.filter(({ hasChannels }) => hasChannels !== false);
 

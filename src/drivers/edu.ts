@@ -44,7 +44,7 @@ const TO_DEVICE = START.mask | RAISE_IRQ.mask | DIRECTION.prep(DIRECTION.values.
 const FROM_DEVICE = START.mask | RAISE_IRQ.mask | DIRECTION.prep(DIRECTION.values.FROM_DEVICE);
 /** QEMU's device needs 100 ms for a transfer. */
 const TIMEOUT_NS = 1e9;
-/** What the device can address. */
+/** What the device can address, unless the boot argument `edu.dma_bits` says that it was built with more. */
 export const EDU_DMA_BITS = 28;
 
 /** What the driver knows of its device. */
@@ -64,6 +64,11 @@ function interrupt(edu: Edu): IrqReturn {
   return IRQ_HANDLED;
 }
 
+function dmaBitsOf(dev: PciDev): number {
+  const bits = Number(dev.kernel.cmdline.get('edu.dma_bits') ?? EDU_DMA_BITS);
+  return bits >= 1 && bits <= 64 ? Math.floor(bits) : EDU_DMA_BITS;
+}
+
 function probe(dev: PciDev): Errno {
   let error = pcimEnableDevice(dev);
   if (error !== OK) return error;
@@ -73,7 +78,7 @@ function probe(dev: PciDev): Errno {
     devErr(dev, 'this is no edu device');
     return ENODEV;
   }
-  error = dmaSetMaskAndCoherent(dev, dmaBitMask(EDU_DMA_BITS));
+  error = dmaSetMaskAndCoherent(dev, dmaBitMask(dmaBitsOf(dev)));
   if (error !== OK) return error;
   const vectors = pciAllocIrqVectors(dev, 1, 1, PCI_IRQ_MSI | PCI_IRQ_INTX);
   if (vectors < 0) return vectors as Errno;

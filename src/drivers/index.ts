@@ -1,4 +1,5 @@
 /** Drivers: of controllers, and of the clients that show and test them. */
+export { armSmmuV3Driver, MSI_IOVA_BASE } from './arm-smmu-v3.ts';
 export { bcm2835DmaDriver } from './bcm2835-dma.ts';
 export { Dmatest, type DmatestOptions, type DmatestRun, dmatest } from './dmatest.ts';
 export { type DmatestParams, dmatestDefaults, dmatestParameterNames, parseDmatestParams } from './dmatest-params.ts';
@@ -27,4 +28,5 @@ export {
   intelIommuShutdown,
   intelIommuUnits,
 } from './intel-iommu.ts';
+export { pciHostGenericDriver } from './pci-host-generic.ts';
 export { pl330Driver } from './pl330.ts';

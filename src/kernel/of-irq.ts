@@ -62,19 +62,19 @@ function interruptParent(node: OfNode): OfNode | null {
 /** The controller and arguments of interrupt `index` of a node, or null. @linux of_irq_parse_one */
 export function ofIrqParseOne(node: OfNode, index: number): OfPhandleArgs | null {
   const extended = ofParsePhandleWithArgs(node, 'interrupts-extended', '#interrupt-cells', index);
-  if (extended !== null) return followMap(node, extended);
+  if (extended !== null) return followMap(extended, unitAddress(node, extended.node));
   const controller = interruptParent(node);
   const cells = ofPropertyReadU32Array(node, 'interrupts');
   const count = controller === null ? null : ofPropertyReadU32(controller, '#interrupt-cells');
   if (controller === null || cells === null || count === null || count === 0) return null;
   const args = cells.slice(index * count, (index + 1) * count);
-  return args.length === count ? followMap(node, { node: controller, args }) : null;
+  return args.length === count ? followMap({ node: controller, args }, unitAddress(node, controller)) : null;
 }
 
-/** Through the `interrupt-map` of a bus that is no controller itself. */
-function followMap(device: OfNode, from: OfPhandleArgs): OfPhandleArgs | null {
+/** Through the `interrupt-map` of a bus that is no controller itself; `at` is the device's unit address. @linux of_irq_parse_raw */
+function followMap(from: OfPhandleArgs, at: readonly number[]): OfPhandleArgs | null {
   let { node, args } = from;
-  let unit = unitAddress(device, node);
+  let unit = at;
   for (let depth = 0; depth < MAX_TREE_DEPTH; depth++) {
     if (node.properties.has('interrupt-controller')) return { node, args };
     const map = ofPropertyReadU32Array(node, 'interrupt-map');
@@ -121,9 +121,19 @@ export function ofIrqCount(node: OfNode): number {
 /** The machine's line for interrupt `index` of a node; ENXIO when there is none, EINVAL when it makes no sense. @linux of_irq_get, irq_of_parse_and_map */
 export function ofIrqGet(kernel: Kernel, node: OfNode, index: number): number | Errno {
   const found = ofIrqParseOne(node, index);
-  if (found === null) return ENXIO;
-  const xlate = kernel.subsystem(key, makeDomains).get(found.node) ?? usualXlate(found.node);
-  return xlate(found.args);
+  return found === null ? ENXIO : lineOf(kernel, found);
+}
+function lineOf(kernel: Kernel, { node, args }: OfPhandleArgs): number | Errno {
+  const xlate = kernel.subsystem(key, makeDomains).get(node) ?? usualXlate(node);
+  return xlate(args);
+}
+/**
+ * The machine's line for pin `pin` (1 to 4) of slot `slot` on the root bus of a PCI host bridge, by its `interrupt-map`;
+ * ENXIO when it goes nowhere. @linux of_irq_parse_and_map_pci
+ */
+export function ofIrqMapPci(kernel: Kernel, bridge: OfNode, slot: number, pin: number): number | Errno {
+  const found = followMap({ node: bridge, args: [pin] }, [slot << 11, 0, 0]);
+  return found === null ? ENXIO : lineOf(kernel, found);
 }
 /** The same by its name in `interrupt-names`. @linux of_irq_get_byname */
 export function ofIrqGetByname(kernel: Kernel, node: OfNode, name: string): number | Errno {
