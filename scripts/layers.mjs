@@ -44,7 +44,7 @@ export const HOST_LEVEL = 6;
  * @type {{ from: string, to: string, reason: string }[]}
  */
 export const EXCEPTIONS = [
-  ...['index', 'bcm2835-dma', 'fifo-peripheral', 'pl330'].map((table) => ({
+  ...['index', 'bcm2835-dma', 'edu', 'fifo-peripheral', 'pl330'].map((table) => ({
     from: 'src/trace/register-names.ts',
     to: `src/regs/${table}.ts`,
     reason: 'a timeline names registers and their fields, which only the datasheets know',

@@ -1,6 +1,7 @@
 /** Which register lies at an address: from the devices that the kernel has, and the datasheets' tables. */
 import type { Checked } from '../checker/index.ts';
 import { CHANNEL_STRIDE, CHANNELS, DMA, DMA_SHARED } from '../regs/bcm2835-dma.ts';
+import { EDU, EDU_DEVICE_ID, EDU_VENDOR_ID } from '../regs/edu.ts';
 import { FIFO } from '../regs/fifo-peripheral.ts';
 import { describe, type RegisterBlockInfo } from '../regs/index.ts';
 import { PL330 } from '../regs/pl330.ts';
@@ -24,15 +25,26 @@ const TABLES: Readonly<Record<string, (offset: number) => Found>> = {
   'dmakit,fifo-port': (offset) => ({ map: FIFO, offset, part: '' }),
 };
 
+/** Of PCI functions: what their BAR 0 is, by vendor and device. */
+const FUNCTIONS: readonly { vendor: number; device: number; find: (offset: number) => Found }[] = [
+  { vendor: EDU_VENDOR_ID, device: EDU_DEVICE_ID, find: (offset) => ({ map: EDU, offset, part: '' }) },
+];
+
 interface Block {
   readonly name: string;
   readonly base: number;
   readonly sizeBytes: number;
   readonly find: (offset: number) => Found;
 }
-/** The part of a platform device that is needed here. */
+/** The part of a platform or PCI device that is needed here. */
 interface WithResources {
-  readonly resources?: readonly { readonly kind: string; readonly start: number; readonly sizeBytes: number }[];
+  readonly resources?: readonly ({
+    readonly kind: string;
+    readonly start: number;
+    readonly sizeBytes: number;
+  } | null)[];
+  readonly vendor?: number;
+  readonly device?: number;
 }
 
 /** A decoder for the devices that the kernel of a run has when it is first asked. */
@@ -42,12 +54,14 @@ export function registerDecoder({ kernel }: Pick<Checked, 'kernel'>): RegisterDe
   const learn = (): void => {
     for (; known < kernel.devices.length; known++) {
       const dev = kernel.devices[known]!;
-      const property = dev.ofNode?.properties.get('compatible');
-      if (property === undefined) continue;
+      const { resources, vendor, device } = dev as WithResources;
+      const property = dev.ofNode?.properties.get('compatible') ?? [];
       const compatible = String.fromCharCode(...property).split('\0');
-      const find = compatible.map((name) => TABLES[name]).find((table) => table !== undefined);
-      const range = (dev as WithResources).resources?.find(({ kind }) => kind === 'mem');
-      if (find !== undefined && range !== undefined) {
+      const find =
+        compatible.map((name) => TABLES[name]).find((table) => table !== undefined) ??
+        FUNCTIONS.find((known) => known.vendor === vendor && known.device === device)?.find;
+      const range = resources?.find((resource) => resource?.kind === 'mem' && resource.start >= 0);
+      if (find !== undefined && range) {
         blocks.push({ name: dev.name, base: range.start, sizeBytes: range.sizeBytes, find });
       }
     }
