@@ -27,7 +27,7 @@ import {
   type IntelIommu,
 } from './intel-iommu-unit.ts';
 
-/** A unit with devices of the domain, and the domain's id there. @linux struct iommu_domain_info, struct cache_tag */
+/** A unit with devices of the domain, and the domain's id there. (struct iommu_domain_info, struct cache_tag) */
 interface DomainUnit {
   readonly unit: IntelIommu;
   readonly did: number;
@@ -81,6 +81,7 @@ export class DmarDomain extends IommuDomain {
 
   // Mapping
 
+  /** @linux intel_iommu_map */
   override mapPages(iova: number, phys: number, pgsize: number, count: number, prot: number, gfp: Gfp): number {
     if ((prot & (IOMMU_READ | IOMMU_WRITE)) === 0) return EINVAL;
     // What may be written may be read: first-level tables have nothing else, and both kinds are to behave alike.
@@ -116,6 +117,7 @@ export class DmarDomain extends IommuDomain {
     }
   }
 
+  /** @linux intel_iommu_unmap */
   override unmapPages(iova: number, pgsize: number, count: number, gather: IotlbGather): number {
     const size = this.table.unmap(iova, pgsize * count);
     // A flush queue invalidates the whole domain later.
@@ -148,12 +150,12 @@ export class DmarDomain extends IommuDomain {
     }
   }
 
-  /** @linux cache_tag_flush_range */
+  /** In the kernel: cache_tag_flush_range. */
   #flushRange(start: number, last: number, leafOnly: boolean): void {
     const units = this.#units;
     for (let i = 0; i < units.length; i++) this.#flushUnit(units[i]!.unit, units[i]!.did, start, last, leafOnly);
   }
-  /** By the smallest aligned power of two of pages that covers the range; by domain when that is too many. @linux cache_tag_flush_iotlb */
+  /** By the smallest aligned power of two of pages that covers the range; by domain when that is too many. (cache_tag_flush_iotlb) */
   #flushUnit(unit: IntelIommu, did: number, start: number, last: number, leafOnly: boolean): void {
     const order = last - start < PAGE_SIZE ? 0 : coveringOrder(start, last);
     if (!unit.pageSelective || order > unit.maxAddressMask) unit.flushIotlb(did, 0, 0, FLUSH_DOMAIN, false);
@@ -219,7 +221,7 @@ export class DmarDomain extends IommuDomain {
   }
 }
 
-/** The order of the smallest naturally aligned power of two of pages that contains [start, last]. @linux calculate_psi_aligned_address */
+/** The order of the smallest naturally aligned power of two of pages that contains [start, last]. (calculate_psi_aligned_address) */
 function coveringOrder(start: number, last: number): number {
   let first = Math.floor(start / PAGE_SIZE);
   let final = Math.floor(last / PAGE_SIZE);
@@ -269,7 +271,7 @@ export class IntelIdentityDomain extends IommuDomain {
     else this.#mapped.get(info.unit)?.detachDev(dev);
   }
 
-  /** @linux si_domain_init, iommu_domain_identity_map */
+  /** In the kernel: si_domain_init, iommu_domain_identity_map. */
   #mapAll(unit: IntelIommu): DmarDomain | null {
     const domain = DmarDomain.make(unit, 'identity', this.#infoOf, true);
     if (domain === null) return null;

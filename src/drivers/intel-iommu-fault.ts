@@ -25,7 +25,7 @@ const { F, FR, T } = VTD_FRCD.STATUS;
 /** From one record to the next. */
 const RECORD_BYTES = 16;
 
-/** @linux dma_remap_fault_reasons */
+/** In the kernel: dma_remap_fault_reasons. */
 const REASONS: readonly string[] = [
   'Software',
   'Present bit in root entry is clear',
@@ -57,7 +57,7 @@ function ratelimitOf(kernel: Kernel): Ratelimit {
 /** Who is told besides the log: finds the device behind a source id, or null. */
 export type DeviceOf = (unit: IntelIommu, source: number) => Device | null;
 
-/** @linux dmar_fault_do_one */
+/** In the kernel: dmar_fault_do_one. */
 function report(unit: IntelIommu, isRead: boolean, reason: number, source: number, addr: number): void {
   const kind = isRead ? 'DMA Read' : 'DMA Write';
   const code = reason.toString(16).padStart(2, '0');

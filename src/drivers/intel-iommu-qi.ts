@@ -27,7 +27,7 @@ import { __freePages, allocPages, type Page } from '../kernel/page-alloc.ts';
 import { QI_CC, QI_IOTLB, QI_TYPE, QI_WAIT, VTD } from '../regs/vtd.ts';
 import { FLUSH_PAGES, hex64, type IntelIommu } from './intel-iommu-unit.ts';
 
-/** Descriptors of the ring. @linux QI_LENGTH */
+/** Descriptors of the ring. (QI_LENGTH) */
 const QI_LENGTH = 256;
 const DESC_SHIFT = 4;
 const DESC_WORDS = 4;
@@ -45,7 +45,7 @@ const TYPES: Readonly<Record<number, string>> = {
   [QI_TYPE.WAIT]: 'Invalidation Wait',
 };
 
-/** @linux struct q_inval */
+/** See the file's head. @linux struct q_inval, struct qi_desc */
 export class IntelQi {
   readonly #unit: IntelIommu;
   readonly #kernel: Kernel;
@@ -152,7 +152,7 @@ export class IntelQi {
     descriptors[at + 2] = w2;
     descriptors[at + 3] = w3;
   }
-  /** @linux reclaim_free_desc */
+  /** In the kernel: reclaim_free_desc. */
   #reclaim(): void {
     while (this.#status[this.#freeTail] === QI_FREE && this.#freeTail !== this.#freeHead) {
       this.#freeTail = (this.#freeTail + 1) % QI_LENGTH;
@@ -160,7 +160,7 @@ export class IntelQi {
     }
   }
 
-  /** Whether the unit has stopped at what was just queued. @linux qi_check_fault */
+  /** Whether the unit has stopped at what was just queued. (qi_check_fault) */
   #checkFault(index: number, waitIndex: number): Errno {
     const { io } = this.#unit;
     const fault = readl(io, VTD.FSTS.offset);
@@ -191,7 +191,7 @@ export class IntelQi {
     const word = (i: number) => this.#descriptors[index * DESC_WORDS + i]! >>> 0;
     return [hex64(word(0), word(1)), hex64(word(2), word(3))];
   }
-  /** @linux qi_dump_fault */
+  /** In the kernel: qi_dump_fault. */
   #dump(fault: number): void {
     const { io } = this.#unit;
     const kernel = this.#kernel;

@@ -26,7 +26,7 @@ import { VTD, VTD_IOTLB } from '../regs/vtd.ts';
 import type { IntelQi } from './intel-iommu-qi.ts';
 
 const R = VTD;
-/** Hardware that does not answer for so long is broken. @linux DMAR_OPERATION_TIMEOUT */
+/** Hardware that does not answer for so long is broken. (DMAR_OPERATION_TIMEOUT) */
 const DMAR_OPERATION_TIMEOUT_NS = 10e9;
 /** Never a domain's id: what caching-mode hardware tags its not-present entries with. */
 const RESERVED_DID = 0;
@@ -62,8 +62,8 @@ export const CONTEXT_TT_PASS_THROUGH = 2;
 /** @linux CONTEXT_TT_MULTI_LEVEL */
 export const CONTEXT_TT_MULTI_LEVEL = 0;
 
-/** A page of root or context entries. */
-class EntryTable {
+/** A page of root or context entries, of four words each. @linux struct root_entry, struct context_entry */
+export class EntryTable {
   readonly page: Page;
   readonly phys: PhysAddr;
   readonly words: Int32Array;
@@ -148,7 +148,7 @@ export class IntelIommu {
 
   // Commands
 
-  /** Wait until status bits are as asked for. @linux IOMMU_WAIT_OP */
+  /** Wait until status bits are as asked for. (IOMMU_WAIT_OP) */
   #waitStatus(mask: number, set: boolean): void {
     const { kernel } = this;
     const startNs = kernel.machine.now();
@@ -234,7 +234,7 @@ export class IntelIommu {
     this.flushContext(0, 0, FLUSH_GLOBAL);
     this.flushIotlb(0, 0, 0, FLUSH_GLOBAL, false);
   }
-  /** The page of context entries of a bus; null: there is none, or without memory when `gfp` says to make it. @linux iommu_context_addr */
+  /** The page of context entries of a bus; null: there is none, or without memory when `gfp` says to make it. (iommu_context_addr) */
   #contextTable(bus: number, gfp: Gfp | null): EntryTable | null {
     const known = this.#contexts[bus]!;
     if (known !== null || gfp === null) return known;
@@ -369,7 +369,7 @@ export class IntelIommu {
   }
 }
 
-/** The widest of the tables that a unit walks and the driver knows. @linux iommu_calculate_agaw */
+/** The widest of the tables that a unit walks and the driver knows. (iommu_calculate_agaw) */
 function agawOf(sagaw: number): number {
   for (let agaw = 2; agaw >= 1; agaw--) if (((sagaw >>> agaw) & 1) !== 0) return agaw;
   return -1;

@@ -87,14 +87,14 @@ class IntelIommuCore {
     return null;
   };
 
-  /** @linux device_lookup_iommu */
+  /** In the kernel: device_lookup_iommu. */
   #unitOf(dev: PciDev): IntelIommu | null {
     const segment = dev.pciBus.bridge.domain;
     const named = this.units.find((unit) => unit.segment === segment && unit.description.devices?.includes(dev.bdf));
     if (named !== undefined) return named;
     return this.units.find((unit) => unit.segment === segment && unit.description.includeAll === true) ?? null;
   }
-  /** @linux intel_iommu_probe_device */
+  /** In the kernel: intel_iommu_probe_device. */
   probe(dev: Device): Errno {
     const pdev = toPciDev(dev);
     const unit = pdev === null ? null : this.#unitOf(pdev);
@@ -102,12 +102,12 @@ class IntelIommuCore {
     this.#infos.set(dev, { dev, unit, source: pdev.bdf });
     return OK;
   }
-  /** @linux intel_iommu_release_device */
+  /** In the kernel: intel_iommu_release_device. */
   release(dev: Device): void {
     this.#infos.delete(dev);
   }
 
-  /** Functions of one device that may reach each other without passing the IOMMU share a group. @linux pci_device_group */
+  /** Functions of one device that may reach each other without passing the IOMMU share a group. (pci_device_group) */
   group(dev: Device): IommuGroup {
     const pdev = toPciDev(dev)!;
     if (!pdev.multifunction) return iommuGroupAlloc(this.kernel);
@@ -119,7 +119,7 @@ class IntelIommuCore {
     return group;
   }
 
-  /** @linux intel_iommu_get_resv_regions */
+  /** In the kernel: intel_iommu_get_resv_regions. */
   reservedRegions(dev: Device): ResvRegion[] {
     const pdev = toPciDev(dev);
     const regions: ResvRegion[] = [];
@@ -138,7 +138,7 @@ class IntelIommuCore {
     return regions;
   }
 
-  /** @linux intel_iommu_ops */
+  /** In the kernel: intel_iommu_ops. */
   ops(): IommuOps {
     const ranges = (this.table.reservedMemory ?? []).map(({ base, end }) => ({
       start: base,
@@ -159,7 +159,7 @@ class IntelIommuCore {
     };
   }
 }
-/** USB controllers and displays: firmware's use ends when their driver takes over. @linux device_rmrr_is_relaxable */
+/** USB controllers and displays: firmware's use ends when their driver takes over. (device_rmrr_is_relaxable) */
 function isRelaxable(dev: PciDev): boolean {
   return dev.class >>> 8 === 0x0c03 || dev.class >>> 16 === 0x03;
 }
@@ -176,7 +176,7 @@ function holder(kernel: Kernel): Holder {
 /**
  * Switch on the units that the table describes, and put every PCI function behind them that is there or will be added.
  * ENODEV when there is none, or they are switched off by `intel_iommu=off` or `iommu=off`; ENOMEM. Once for a kernel,
- * in process context. @linux intel_iommu_init, detect_intel_iommu, dmar_table_init
+ * in process context. @linux intel_iommu_init, detect_intel_iommu, dmar_table_init, boot:intel_iommu
  */
 export function intelIommuInit(kernel: Kernel, table: DmarTable): Errno {
   const state = new IntelIommuCore(kernel, table);
@@ -222,7 +222,7 @@ export function intelIommuInit(kernel: Kernel, table: DmarTable): Errno {
   return OK;
 }
 
-/** @linux parse_dmar_table, dmar_parse_one_drhd, alloc_iommu */
+/** In the kernel: parse_dmar_table, dmar_parse_one_drhd, alloc_iommu. */
 function findUnits(state: IntelIommuCore): void {
   const { kernel, table } = state;
   const hex14 = (n: number) => `0x${n.toString(16).padStart(14, '0')}`;
@@ -253,7 +253,7 @@ function findUnits(state: IntelIommuCore): void {
   prInfo(kernel, 'DMAR: No SATC found');
 }
 
-/** @linux init_dmars, intel_iommu_init_qi */
+/** In the kernel: init_dmars, intel_iommu_init_qi. */
 function initUnit(unit: IntelIommu, state: IntelIommuCore): Errno {
   const { kernel } = unit;
   if (unit.translates) {

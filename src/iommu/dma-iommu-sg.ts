@@ -2,7 +2,7 @@
  * Scatterlists over an IOMMU: one contiguous range of addresses for the whole list, in which neighbours become one
  * segment where the device's limits allow it.
  */
-import { DMA_MAPPING_ERROR, type DmaAddr, offsetIn, PAGE_SIZE, type PhysAddr } from '../base/addr.ts';
+import { alignUp, DMA_MAPPING_ERROR, type DmaAddr, lo32, offsetIn, PAGE_SIZE, type PhysAddr } from '../base/addr.ts';
 import { EINVAL, ENOMEM, OK } from '../base/errno.ts';
 import { archSyncDmaForCpu, archSyncDmaForDevice } from '../kernel/arch.ts';
 import type { Device } from '../kernel/device.ts';
@@ -26,12 +26,18 @@ import {
 import { type IommuDomain, iommuMapNosync, iommuUnmap } from './domain.ts';
 import { iommuObserver } from './observer.ts';
 
-/** How far address `at` is from the next multiple of `mask + 1`; 0 on one, or when there is no boundary. */
-function toBoundary(at: number, mask: number): number {
-  if (mask >= Number.MAX_SAFE_INTEGER) return at === 0 ? 0 : mask;
-  const period = mask + 1;
-  const rest = at % period;
-  return rest === 0 ? 0 : period - rest;
+/** Masks of up to 32 bits, as nearly all are, compare low halves. */
+const MASK_32 = 0xffff_ffff;
+
+/** How far `total` is from the next multiple of `mask + 1`; 0 on one. A mask of 64 bits is a boundary at 0 alone. */
+function toBoundary(total: number, mask: number): number {
+  if (mask <= MASK_32) return (lo32(mask - total + 1) & mask) >>> 0;
+  if (mask >= Number.MAX_SAFE_INTEGER) return total === 0 ? 0 : mask;
+  return alignUp(total, mask + 1) - total;
+}
+function isOnBoundary(addr: number, mask: number): boolean {
+  if (mask > MASK_32) return mask >= Number.MAX_SAFE_INTEGER ? addr === 0 : addr % (mask + 1) === 0;
+  return (lo32(addr) & mask) === 0;
 }
 
 /** Map physically contiguous runs of the (granule-aligned) entries. Returns the bytes mapped, or an error. @linux iommu_map_sg */
@@ -113,8 +119,7 @@ function finalise(dev: Device, sgl: Scatterlist, nents: number, iova: number): n
     sg.dmaLength = 0;
     sg.offset += offset;
     sg.length = length;
-    const onBoundary = mask < Number.MAX_SAFE_INTEGER ? at % (mask + 1) === 0 : at === 0;
-    if (currentLength > 0 && offset === 0 && !onBoundary && maxLength - currentLength >= length) {
+    if (currentLength > 0 && offset === 0 && !isOnBoundary(at, mask) && maxLength - currentLength >= length) {
       currentLength += length;
     } else {
       if (i > 0) current = sgNext(current)!;

@@ -23,17 +23,20 @@ export const IOMMU_MMIO = 1 << 4;
 /** For privileged accesses only. @linux IOMMU_PRIV */
 export const IOMMU_PRIV = 1 << 5;
 
-/** What a domain is for. */
+/**
+ * What a domain is for.
+ * @linux IOMMU_DOMAIN_BLOCKED, IOMMU_DOMAIN_IDENTITY, IOMMU_DOMAIN_UNMANAGED, IOMMU_DOMAIN_DMA, IOMMU_DOMAIN_DMA_FQ
+ */
 export type DomainType =
-  /** Nothing passes. @linux IOMMU_DOMAIN_BLOCKED */
+  /** Nothing passes. */
   | 'blocked'
-  /** Bus addresses are physical addresses. @linux IOMMU_DOMAIN_IDENTITY */
+  /** Bus addresses are physical addresses. */
   | 'identity'
-  /** Whoever made it maps. @linux IOMMU_DOMAIN_UNMANAGED */
+  /** Whoever made it maps. */
   | 'unmanaged'
-  /** The DMA API maps; unmapping invalidates at once. @linux IOMMU_DOMAIN_DMA */
+  /** The DMA API maps; unmapping invalidates at once. */
   | 'dma'
-  /** The DMA API maps; invalidation is deferred and batched. @linux IOMMU_DOMAIN_DMA_FQ */
+  /** The DMA API maps; invalidation is deferred and batched. */
   | 'dma-fq';
 
 /** The addresses a domain can translate. @linux struct iommu_domain_geometry */
@@ -158,6 +161,10 @@ export function iommuMapNosync(
       `unaligned: iova ${hexAddr(iova)} pa ${hexAddr(phys)} size 0x${size.toString(16)} min_pagesz 0x${smallest.toString(16)}`,
     );
     return EINVAL;
+  }
+  if (size === smallest) {
+    const mapped = domain.mapPages(iova, phys, size, 1, prot, gfp);
+    return mapped < 0 ? (mapped as Errno) : OK;
   }
   let done = 0;
   while (done < size) {

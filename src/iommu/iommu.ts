@@ -109,7 +109,7 @@ export function iommuDeviceRegister(kernel: Kernel, ops: IommuOps): Errno {
   }
   return OK;
 }
-/** @linux iommu_subsys_init */
+/** In the kernel: iommu_subsys_init. */
 function printPolicy(kernel: Kernel, state: IommuCore): void {
   const source = (fromCmdline: boolean) => (fromCmdline ? ' (set via kernel command line)' : '');
   const translated = state.defaultType !== 'identity';
@@ -200,7 +200,7 @@ function attach(dev: Device, domain: IommuDomain): Errno {
   return isDma ? mapDirectRegions(dev, domain) : OK;
 }
 
-/** Keep firmware's regions mapped one to one across the change of domain. @linux iommu_create_device_direct_mappings */
+/** Keep firmware's regions mapped one to one across the change of domain. (iommu_create_device_direct_mappings) */
 function mapDirectRegions(dev: Device, domain: IommuDomain): Errno {
   for (const region of devIommu(dev)!.ops.getResvRegions(dev)) {
     if (region.type !== 'direct' && region.type !== 'direct-relaxable') continue;
@@ -228,7 +228,7 @@ export function iommuReleaseDevice(dev: Device): void {
   dev.iommuGroup = null;
   if (group.devices.length === 0) freeDefaultDomain(group);
 }
-/** The last device of a group is gone, and with it what the DMA API had mapped. @linux iommu_group_release */
+/** The last device of a group is gone, and with it what the DMA API had mapped. (iommu_group_release) */
 function freeDefaultDomain(group: IommuGroup): void {
   const domain = group.defaultDomain;
   group.defaultDomain = null;

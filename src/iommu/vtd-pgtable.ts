@@ -23,11 +23,14 @@ const PRESENT = DMA_PTE_READ | DMA_PTE_WRITE;
 const ENTRIES = 512;
 const ENTRY_BYTES = 8;
 const LEAF_SPAN = 2 ** 21;
+// A division costs several times a multiplication, and powers of two have exact inverses.
+const REGIONS_PER_BYTE = 2 ** -21;
+const PAGES_PER_BYTE = 2 ** -12;
 /** Bytes that an entry of a level spans. */
 const SPAN = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39] as const;
 const NO_REGION = -1;
 
-/** A table in memory. */
+/** A table in memory. @linux struct dma_pte */
 export class VtdTable {
   readonly page: Page;
   readonly phys: PhysAddr;
@@ -104,6 +107,7 @@ export class VtdPageTable {
    * @linux __domain_mapping
    */
   mapPages(iova: number, phys: number, pgsize: number, count: number, flags: number, gfp: Gfp): number {
+    if (count === 1 && pgsize === PAGE_SIZE) return this.#mapPage(iova, phys, flags, gfp);
     const bytes = pgsize * count;
     const level = pgsize === PAGE_SIZE ? 1 : pgsize === LEAF_SPAN ? 2 : 3;
     const bits = level === 1 ? flags : flags | DMA_PTE_LARGE_PAGE;
@@ -120,6 +124,18 @@ export class VtdPageTable {
       return this.#inUse ? EEXIST : ENOMEM;
     }
     return bytes;
+  }
+
+  #mapPage(iova: number, phys: number, flags: number, gfp: Gfp): number {
+    const table = this.#leafAt(iova, gfp);
+    if (table === null) return this.#inUse ? EEXIST : ENOMEM;
+    const { words } = table;
+    const index = offsetIn(Math.floor(iova * PAGES_PER_BYTE), ENTRIES);
+    if ((words[2 * index]! | words[2 * index + 1]!) !== 0) return EEXIST;
+    words[2 * index + 1] = hi32(phys);
+    words[2 * index] = lo32(phys) | flags;
+    if (!this.coherent) this.#clean(table, index, index + 1);
+    return PAGE_SIZE;
   }
 
   /** Write entries. Returns the first that was not, because it is in use. */
@@ -164,7 +180,7 @@ export class VtdPageTable {
 
   /** The table of the last level for an address, made if need be; null without memory or where a large page is. */
   #leafAt(iova: number, gfp: Gfp): VtdTable | null {
-    const region = Math.floor(iova / LEAF_SPAN);
+    const region = Math.floor(iova * REGIONS_PER_BYTE);
     if (region === this.#leafRegion) return this.#leaf;
     const table = this.#tableAt(iova, 1, gfp);
     if (table !== null) {
@@ -173,7 +189,7 @@ export class VtdPageTable {
     }
     return table;
   }
-  /** The table of a level for an address. @linux pfn_to_dma_pte */
+  /** The table of a level for an address. (pfn_to_dma_pte) */
   #tableAt(iova: number, level: number, gfp: Gfp): VtdTable | null {
     let table = this.root;
     for (let at = this.levels; at > level; at--) {
@@ -196,7 +212,7 @@ export class VtdPageTable {
   }
   /** The same where nothing is made: the deepest table for an address; `#foundLevel` says of which level it is. */
   #deepest(iova: number): VtdTable {
-    const region = Math.floor(iova / LEAF_SPAN);
+    const region = Math.floor(iova * REGIONS_PER_BYTE);
     this.#foundLevel = 1;
     if (region === this.#leafRegion) return this.#leaf!;
     let table = this.root;
@@ -221,12 +237,13 @@ export class VtdPageTable {
     const table = this.#deepest(iova);
     const level = this.#foundLevel;
     if (level === 1 && size === PAGE_SIZE) {
-      const index = offsetIn(Math.floor(iova / PAGE_SIZE), ENTRIES);
+      const index = offsetIn(Math.floor(iova * PAGES_PER_BYTE), ENTRIES);
       table.words[2 * index] = 0;
       table.words[2 * index + 1] = 0;
       if (!this.coherent) this.#clean(table, index, index + 1);
       return PAGE_SIZE;
     }
+    if (level === 1 && this.#clearRun(table, iova, size)) return size;
     let start = iova;
     let bytes = size;
     if (level > 1) {
@@ -241,7 +258,18 @@ export class VtdPageTable {
     return bytes;
   }
 
-  /** Clear entries of a table that begins at `base`, for [first, last]. @linux dma_pte_clear_level */
+  /** Clear entries of one table of the last level; false when it is covered whole, or the range goes on behind it. */
+  #clearRun(table: VtdTable, iova: number, size: number): boolean {
+    const first = offsetIn(Math.floor(iova * PAGES_PER_BYTE), ENTRIES);
+    const end = first + size * PAGES_PER_BYTE;
+    if (end > ENTRIES || end - first === ENTRIES) return false;
+    const { words } = table;
+    for (let word = 2 * first; word < 2 * end; word++) words[word] = 0;
+    if (!this.coherent) this.#clean(table, first, end);
+    return true;
+  }
+
+  /** Clear entries of a table that begins at `base`, for [first, last]. (dma_pte_clear_level) */
   #clear(table: VtdTable, level: number, base: number, first: number, last: number): void {
     const span = SPAN[level]!;
     const { words, below } = table;
@@ -266,7 +294,7 @@ export class VtdPageTable {
     }
     if (cleared >= 0 && !this.coherent) this.#clean(table, cleared, clearedEnd);
   }
-  /** Put a table and all below it on the list of those to be given back. @linux dma_pte_list_pagetables */
+  /** Put a table and all below it on the list of those to be given back. (dma_pte_list_pagetables) */
   #detach(table: VtdTable): void {
     if (table.below !== null) for (const below of table.below) if (below !== null) this.#detach(below);
     table.next = this.#detached;
