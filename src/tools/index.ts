@@ -8,4 +8,4 @@ export {
   type PcieLink,
   X86_CPU,
 } from './doorbell-cost.ts';
-export { type DriverContext, type DriverDefinition, defineDriver } from './driver.ts';
+export { type DriverContext, type DriverDefinition, defineDriver, type PciDriverDefinition } from './driver.ts';

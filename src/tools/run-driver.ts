@@ -39,7 +39,7 @@ import { SimMachine } from '../machine/index.ts';
 import type { Mem } from '../machine/mem.ts';
 import { ForeignAwaitError, HungTaskError, LockupError, type WaitReport } from '../machine/scheduler.ts';
 import { compareBytes, type Difference, type Expected } from './compare.ts';
-import type { Capability, DriverContext, DriverDefinition, DriverResult } from './driver.ts';
+import type { Capability, DriverContext, DriverDefinition, DriverResult, PciDriverDefinition } from './driver.ts';
 
 /** How a run ended. */
 export type Outcome =
@@ -100,8 +100,13 @@ const HARDWARE_IRQ = 240;
 const GRACE_MS = 10;
 
 /** Run `driver` on `system`: request its channel, bind it, `main`, unbind it. Never throws for what the driver did. */
-export async function runDriver(system: System, driver: DriverDefinition, watcher?: RunWatcher): Promise<DriverRun> {
-  const run = new Run(system, driver, watcher);
+export async function runDriver(
+  system: System,
+  driver: DriverDefinition | PciDriverDefinition,
+  watcher?: RunWatcher,
+): Promise<DriverRun> {
+  // Which kind of device its hooks are given follows from the same definition.
+  const run = new Run(system, driver as DriverDefinition, watcher);
   let end: { outcome: Outcome; message: string; stack: string; waits: readonly WaitReport[] };
   try {
     await system.run(() => run.lifeCycle());
