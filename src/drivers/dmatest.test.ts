@@ -135,6 +135,31 @@ test('a controller that writes its source is caught', async () => {
   assert.ok(log.includes('dmatest: dma0chan0-copy0: srcbuf[0x7] overwritten! Expected d8, got 00'), log.join('\n'));
 });
 
+test('a controller that writes its source beside the copied range is caught, before it and behind it', async () => {
+  for (const place of ['before', 'behind'] as const) {
+    const { log, result } = await run(
+      { iterations: 1, transferSize: 100, testBufSize: 4096 },
+      {
+        seed: 3,
+        prepare: (device) => {
+          const move = device.move.bind(device);
+          device.move = (segment, ...rest) => {
+            const outcome = move(segment, ...rest);
+            const bank = device.kernel.machine.bankAt(segment.src)!;
+            bank.memory[segment.src - bank.base + (place === 'before' ? -3 : segment.len + 2)] = 0;
+            return outcome;
+          };
+        },
+      },
+    );
+    assert.equal(result.failures, 1, place);
+    assert.ok(
+      log.some((line) => /srcbuf\[0x[0-9a-f]+\] overwritten! Expected [89][0-9a-f], got 00$/.test(line)),
+      log.join('\n'),
+    );
+  }
+});
+
 test('only 32 mismatches of a region are printed, the rest is counted', async () => {
   const { log, result } = await run(
     { iterations: 1, norandom: true, testBufSize: 1024 },
