@@ -14,7 +14,7 @@ import {
 import type { PciHostBridge } from './pci-host-bridge.ts';
 import { PCI_CLASS_BRIDGE_HOST, PCI_COMMAND, PCI_COMMAND_IO, PCI_COMMAND_MEMORY } from './pci-regs.ts';
 
-/** Below these are the legacy devices. @linux PCIBIOS_MIN_MEM, PCIBIOS_MIN_IO */
+/** Below these are the legacy devices (PCIBIOS_MIN_MEM and PCIBIOS_MIN_IO). */
 const MIN_MEM = 0x10_0000;
 const MIN_IO = 0x1000;
 
@@ -102,7 +102,7 @@ function isDecoding({ dev, resource }: Place): boolean {
   return (pciReadConfigWord(dev, PCI_COMMAND) & bit) !== 0;
 }
 
-/** @linux pci_claim_resource */
+/** As pci_claim_resource does. */
 function claim({ dev, index, resource }: Place, windows: readonly AddressWindow[]): void {
   if (resource.start < 0) return;
   const window = windows.find((candidate) => candidate.contains(resource));
@@ -112,7 +112,7 @@ function claim({ dev, index, resource }: Place, windows: readonly AddressWindow[
   resource.start = -1;
 }
 
-/** @linux pci_assign_resource */
+/** As pci_assign_resource does. */
 function assign({ dev, index, resource }: Place, windows: readonly AddressWindow[]): void {
   const { kind, sizeBytes, is64 } = resource;
   const usable = windows.filter((window) => window.kind === kind);
@@ -130,7 +130,7 @@ function assign({ dev, index, resource }: Place, windows: readonly AddressWindow
   devWarn(dev, `BAR ${index} ${pciResourceText(resource)}: failed to assign`);
 }
 
-/** The windows that firmware has opened in a PCI-to-PCI bridge, claimed from those above. @linux pci_read_bridge_bases */
+/** The windows that firmware has opened in a PCI-to-PCI bridge, claimed from those above, as pci_read_bridge_bases does. */
 function windowsOfBridge(bus: PciBus, above: readonly AddressWindow[]): AddressWindow[] {
   const { self } = bus;
   if (self === null) return [];

@@ -60,7 +60,7 @@ function probe(dev: PciDev, offset: number, ones: number): { held: number; size:
   return { held, size };
 }
 
-/** @linux __pci_read_base */
+/** As __pci_read_base does. */
 function readBar(dev: PciDev, index: number, last: boolean): PciResource | null {
   const offset = pciBarOffset(dev, index);
   const low = probe(dev, offset, 0xffff_ffff);
@@ -86,7 +86,7 @@ function readBar(dev: PciDev, index: number, last: boolean): PciResource | null 
   return resourceOf(dev, index, 'mem', held, size, is64, prefetchable);
 }
 
-/** The lowest bit that can be written is the size; all above it must be writable too. @linux pci_size */
+/** The lowest bit that can be written is the size; all above it must be writable too (pci_size). */
 function resourceOf(
   dev: PciDev,
   index: number,

@@ -18,7 +18,7 @@ import {
 export const PCI_ROM_RESOURCE = 6;
 /** @linux PCI_STD_NUM_BARS */
 export const PCI_STD_NUM_BARS = 6;
-/** Longer lists of capabilities are rings. @linux PCI_FIND_CAP_TTL */
+/** Longer lists of capabilities are rings (PCI_FIND_CAP_TTL). */
 const MOST_CAPABILITIES = 48;
 
 /** A range in which a function answers. @linux struct resource */

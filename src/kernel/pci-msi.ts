@@ -64,7 +64,7 @@ function noMsi(dev: PciDev): boolean {
   return (dev.kernel.cmdline.get('pci') ?? '').split(',').includes('nomsi');
 }
 
-/** @linux msi_capability_init */
+/** As msi_capability_init does. */
 function enableMsi(dev: PciDev): Errno {
   let vector: MsiVector;
   try {

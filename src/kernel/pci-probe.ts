@@ -94,7 +94,7 @@ class Scan {
     this.#options = options;
   }
 
-  /** @linux pci_scan_child_bus */
+  /** As pci_scan_child_bus does. */
   bus(bus: PciBus): void {
     for (let devfn = 0; devfn < 256; devfn += 8) this.#slot(bus, devfn);
     const bridges = bus.devices.filter((dev) => dev.hdrType === PCI_HEADER_TYPE_BRIDGE);
@@ -103,14 +103,14 @@ class Scan {
     for (const dev of rest) this.#newBus(bus, dev);
   }
 
-  /** @linux pci_scan_slot */
+  /** As pci_scan_slot does. */
   #slot(bus: PciBus, devfn: number): void {
     const first = this.#function(bus, devfn);
     if (first === null || !first.multifunction) return;
     for (let fn = 1; fn < 8; fn++) this.#function(bus, devfn + fn);
   }
 
-  /** @linux pci_scan_single_device, pci_setup_device */
+  /** As pci_scan_single_device and pci_setup_device do. */
   #function(bus: PciBus, devfn: number): PciDev | null {
     const { machine } = this.#bridge.kernel;
     const id = machine.pciConfigRead((bus.number << 8) | devfn, PCI_VENDOR_ID, 4);
@@ -156,7 +156,7 @@ class Scan {
     return true;
   }
 
-  /** @linux pci_init_capabilities, pci_assign_irq, set_pcie_untrusted */
+  /** As pci_init_capabilities, pci_assign_irq and set_pcie_untrusted do. */
   #configure(dev: PciDev): void {
     dev.msiCap = pciFindCapability(dev, PCI_CAP_ID_MSI);
     if (dev.msiCap !== 0) {
@@ -177,7 +177,7 @@ class Scan {
     dev.untrusted =
       (parent !== null && (parent.untrusted || parent.externalFacing)) || (dev.externalFacing && !isBridge);
   }
-  /** Pins of a bridge's secondary bus are wired on to those of its slot, rotated by slot. @linux pci_common_swizzle */
+  /** Pins of a bridge's secondary bus are wired on to those of its slot, rotated by slot (pci_common_swizzle). */
   #irqOf(dev: PciDev): number {
     const { mapIrq } = this.#bridge;
     if (mapIrq === null) {
@@ -194,7 +194,7 @@ class Scan {
     return irq;
   }
 
-  /** @linux pci_scan_bridge */
+  /** As pci_scan_bridge does. */
   #configuredBridge(bus: PciBus, dev: PciDev): boolean {
     const buses = pciReadConfigDword(dev, PCI_PRIMARY_BUS);
     const [primary, secondary, subordinate] = [buses & 0xff, (buses >>> 8) & 0xff, (buses >>> 16) & 0xff];
