@@ -123,6 +123,29 @@ test('a table that is covered whole goes, after the hardware has forgotten it', 
   assert.equal(s.reads(GIB + 0x9000), false);
 });
 
+test('no table is given back while the device can still reach what it mapped', () => {
+  const { s, domain } = byHand();
+  // One small page before a table that goes whole: they are invalidated apart, being of different sizes.
+  const [iova, size] = [GIB + MIB2 - PAGE_SIZE, PAGE_SIZE + MIB2];
+  for (const offset of [0, PAGE_SIZE, MIB2]) {
+    assert.equal(map(domain, iova, 0x1000, size), OK);
+    for (const at of [iova, iova + PAGE_SIZE, iova + MIB2]) assert.ok(s.reads(at));
+    let freed = 0;
+    s.kernel.observer = {
+      free: () => {
+        freed++;
+        for (const at of [iova + PAGE_SIZE, iova + MIB2]) assert.equal(s.reads(at), false);
+      },
+    };
+    if (offset > 0) assert.equal(iommuUnmap(domain, iova, offset), offset);
+    assert.equal(iommuUnmap(domain, iova + offset, size - offset), size - offset);
+    s.kernel.observer = null;
+    assert.ok(freed <= 1);
+    assert.equal(freed === 1, offset < MIB2, 'a table that is cleared in two parts stays');
+    iommuUnmap(domain, GIB, 2 * MIB2);
+  }
+});
+
 test('in lazy mode a table stays in memory until the domain was flushed', async () => {
   const s = vtdSystem({ cmdline: LAZY });
   const { kernel, dev } = s;
@@ -136,9 +159,13 @@ test('in lazy mode a table stays in memory until the domain was flushed', async 
     dmaUnmapPage(dev, addr, MIB2, DMA_TO_DEVICE);
     assert.equal(s.domain.table.hasDetached, true);
     assert.equal(kernel.pages.freePages, free);
+    const other = dmaMapPage(dev, page, 0, PAGE_SIZE, DMA_TO_DEVICE);
+    assert.equal(s.domain.table.hasDetached, true, 'mapping something else flushes nothing');
+    dmaUnmapPage(dev, other, PAGE_SIZE, DMA_TO_DEVICE);
+    const held = kernel.pages.freePages;
     await msleep(kernel, 20);
     assert.equal(s.domain.table.hasDetached, false);
-    assert.equal(kernel.pages.freePages, free + 1);
+    assert.equal(kernel.pages.freePages, held + 1);
   });
 });
 

@@ -97,14 +97,9 @@ export class DmarDomain extends IommuDomain {
       return EFAULT;
     }
     const mapped = this.table.mapPages(iova, phys, pgsize, count, flags, gfp);
-    // A large page may have taken the place of a table that was empty.
-    if (this.table.hasDetached) this.#flushDetached(iova, pgsize * count);
+    if (pgsize !== PAGE_SIZE && this.table.takeReplaced()) this.flushIotlbAll();
     if (mapped === EEXIST) this.#complain(iova, phys, pgsize * count);
     return mapped;
-  }
-  #flushDetached(iova: number, size: number): void {
-    this.#flushRange(iova, iova + size - 1, false);
-    this.table.releaseDetached();
   }
   #complain(iova: number, phys: number, size: number): void {
     for (let at = 0; at < size; at += PAGE_SIZE) {
@@ -121,7 +116,12 @@ export class DmarDomain extends IommuDomain {
   override unmapPages(iova: number, pgsize: number, count: number, gather: IotlbGather): number {
     const size = this.table.unmap(iova, pgsize * count);
     // A flush queue invalidates the whole domain later.
-    if (!gather.queued) gather.addPage(this, iova, size);
+    if (gather.queued) return size;
+    // Tables that go may be given back only when what they mapped is invalidated too, not with what was gathered before.
+    if (gather.end >= 0 && this.table.hasDetached) {
+      gather.addRange(iova, size);
+      this.iotlbSync(gather);
+    } else gather.addPage(this, iova, size);
     return size;
   }
   override iovaToPhys(iova: number): number {

@@ -78,6 +78,7 @@ export class VtdPageTable {
   /** Tables that were taken out and may still be in the hardware's caches. */
   #detached: VtdTable | null = null;
 
+  #replaced = false;
   /** Why the last call that failed did: an entry is in use, or there is no memory. */
   #inUse = false;
   /** Of which level the table is that `#deepest` found. */
@@ -91,6 +92,12 @@ export class VtdPageTable {
     this.coherent = coherent;
   }
 
+  /** Whether since the last call a large page took the place of a table, which the hardware may still know. */
+  takeReplaced(): boolean {
+    const replaced = this.#replaced;
+    this.#replaced = false;
+    return replaced;
+  }
   /** Whether tables wait for `releaseDetached`. */
   get hasDetached(): boolean {
     return this.#detached !== null;
@@ -167,6 +174,7 @@ export class VtdPageTable {
     if (level === 1 || below === null || !this.#isEmpty(below)) return false;
     this.#detach(below);
     table.below![index] = null;
+    this.#replaced = true;
     return true;
   }
   #isEmpty(table: VtdTable): boolean {
