@@ -22,7 +22,7 @@ export {
   MACHINE_METHODS,
   MAPPING_METHODS,
 } from './observers.ts';
-export { formatPlace, type Place } from './place.ts';
+export { formatPlace, type Place, type Trace, takeTrace } from './place.ts';
 export { findingToJson, type JsonFinding, type JsonPlace } from './report/json.ts';
 export { type ReportForm, type ReportOptions, type ReportSources, renderFindings } from './report/report.ts';
 export { formatRule, summaryOf } from './report/text.ts';

@@ -11,7 +11,7 @@ import {
 } from '../boards/index.ts';
 import { EXIT_OK } from './errors.ts';
 import { type CliIo, type Colors, colorsFor, writeJson } from './io.ts';
-import { boardNamed, bootBoard, variant } from './systems.ts';
+import { bootBoard, chooseBoard, endOfRun, variant } from './systems.ts';
 import { formatTable } from './table.ts';
 
 /** See program.ts for the options. */
@@ -24,10 +24,14 @@ export async function command(io: CliIo, args: string[], options: Record<string,
     else io.stdout.write(textOfList(colors));
     return EXIT_OK;
   }
-  const chosen = variant(boardNamed(name), options.mode as string | undefined);
+  const chosen = variant(await chooseBoard(name), options.mode as string | undefined);
   const { board, mode } = chosen;
   const system = await bootBoard(chosen, 1);
-  const description = await system.run(() => describeBoard(system));
+  const description = await system
+    .run(() => describeBoard(system))
+    .catch((error) => {
+      throw endOfRun(error, chosen);
+    });
   if (options.json === true) writeJson(io, { schema: 'dmakit/board/1', board: { ...description, mode } });
   else io.stdout.write(textOfBoard(description, board, mode, colors));
   return EXIT_OK;

@@ -1,13 +1,17 @@
 /** A file through a board's DMA engine: read, moved, written, read again and compared. */
 import { createHash } from 'node:crypto';
-import type { Board } from '../boards/index.ts';
+import type { Board, System } from '../boards/index.ts';
 import { formatLogLine } from '../kernel/index.ts';
+import type { RunFinding } from '../tools/finding.ts';
+import { instrument } from '../tools/instruments.ts';
 import { CopyError, MAX_CHUNK_BYTES, NoChannelError, type StreamCopyResult, streamCopy } from '../tools/stream-copy.ts';
 import { createDestination, type Destination, openSource, type Source } from './copy-files.ts';
 import { CliError, EXIT_FINDINGS, EXIT_USAGE, fileReason } from './errors.ts';
+import type { EventRecorder } from './event-output.ts';
 import type { CliIo } from './io.ts';
 import { startProgress } from './progress.ts';
-import { bootBoard, channelsHint } from './systems.ts';
+import type { RunSplat } from './run-protocol.ts';
+import { bootBoard, channelsHint, endOfRun } from './systems.ts';
 import { formatBytes } from './table.ts';
 
 /** Bytes in one transfer unless told otherwise. */
@@ -25,6 +29,8 @@ export interface CopyJob {
   readonly force: boolean;
   readonly seed: number;
   readonly verbose: boolean;
+  /** Told the events of the copy. */
+  readonly recorder?: EventRecorder | undefined;
 }
 
 /** What was done; also `dmakit copy --json`. */
@@ -46,6 +52,9 @@ export interface CopyReport {
   readonly interrupted: boolean;
   readonly simulatedS: number;
   readonly wallS: number;
+  /** What the checker found about the transfers, and the kernel's own warnings. */
+  readonly findings: readonly RunFinding[];
+  readonly splats: readonly RunSplat[];
 }
 
 /** Copy a file. Throws `CliError`; whatever happens, the destination is whole or as it was. */
@@ -69,7 +78,7 @@ async function copyThrough(io: CliIo, job: CopyJob, source: Source, destination:
   const startMs = performance.now();
   const hash = createHash('sha256');
   const progress = await startProgress(io, `${job.board.name} ${formatBytes(source.sizeBytes)}`, source.sizeBytes);
-  let moved: StreamCopyResult;
+  let moved: Moved;
   try {
     moved = await move(io, job, {
       stopped: () => io.signal.aborted,
@@ -104,35 +113,51 @@ async function copyThrough(io: CliIo, job: CopyJob, source: Source, destination:
     interrupted: moved.stopped,
     simulatedS: moved.simulatedNs / 1e9,
     wallS: (performance.now() - startMs) / 1000,
+    findings: moved.findings,
+    splats: moved.splats,
   };
   if (verified) await destination.commit();
   return report;
 }
 
-/** Boot the board and run the copy on it. */
-async function move(io: CliIo, job: CopyJob, ends: Parameters<typeof streamCopy>[1]): Promise<StreamCopyResult> {
-  const { board, seed, chunkBytes, channel } = job;
+interface Moved extends StreamCopyResult {
+  readonly findings: readonly RunFinding[];
+  readonly splats: readonly RunSplat[];
+}
+
+/** Boot the board and run the copy on it, checked. */
+async function move(io: CliIo, job: CopyJob, ends: Parameters<typeof streamCopy>[1]): Promise<Moved> {
+  const { seed, chunkBytes, channel, recorder } = job;
   const system = await bootBoard(job, seed);
   if (job.verbose) system.kernel.log.onLine = (line) => io.stderr.write(`${formatLogLine(line)}\n`);
+  const instruments = instrument(system, { places: false, onEvent: recorder?.start(system) });
   try {
-    return await system.run((kernel) =>
+    const result = await system.run((kernel) =>
       streamCopy(kernel, ends, { chunkBytes, ...(channel === undefined ? {} : { channel }) }),
     );
+    instruments.ended();
+    const splats = system.kernel.splats.map((splat) => ({ ...splat, at: splat.place }));
+    return { ...result, findings: instruments.findings(), splats };
   } catch (error) {
-    if (error instanceof NoChannelError) {
-      // A name that does not exist is the user's mistake; a board without any channel is not.
-      const hint = channelsHint(system);
-      throw new CliError(`${board.name}: ${error.message}`, {
-        hint,
-        exitCode: hint === '' ? EXIT_FINDINGS : EXIT_USAGE,
-      });
-    }
-    if (error instanceof CopyError) {
-      const hint = `'${job.destination}' was not made. See the kernel's log with --verbose.`;
-      throw new CliError(`${board.name}: ${error.message}`, { exitCode: EXIT_FINDINGS, hint });
-    }
-    throw error;
+    throw copyError(error, job, system);
+  } finally {
+    recorder?.stop();
   }
+}
+
+function copyError(error: unknown, job: CopyJob, system: System): unknown {
+  const { board } = job;
+  if (error instanceof NoChannelError) {
+    // A name that does not exist is the user's mistake; a board without any channel is not.
+    const hint = channelsHint(system);
+    const exitCode = hint === '' ? EXIT_FINDINGS : EXIT_USAGE;
+    return new CliError(`${board.name}: ${error.message}`, { hint, exitCode });
+  }
+  if (error instanceof CopyError) {
+    const hint = `'${job.destination}' was not made. See the kernel's log with --verbose.`;
+    return new CliError(`${board.name}: ${error.message}`, { exitCode: EXIT_FINDINGS, hint });
+  }
+  return endOfRun(error, job);
 }
 
 async function readFully(source: Source, into: Uint8Array): Promise<number> {

@@ -133,10 +133,18 @@ export async function createDestination(path: string, source: Source, force: boo
     const handle = await open(temporary, 'wx+', source.stats.mode & 0o777);
     return new Destination(path, target, temporary, force, handle);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason = code === 'ENOENT' ? `the directory '${dirname(path)}' does not exist` : fileReason(error);
+    const reason = await whyNotMade(path, error);
     throw new CliError(`cannot write '${path}': ${reason}`, { hint: 'Choose a place where you may write.' });
   }
+}
+
+/** A missing directory is the usual reason for ENOENT, but file systems such as /proc give it for any new name. */
+async function whyNotMade(path: string, error: unknown): Promise<string> {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return fileReason(error);
+  const directory = dirname(path);
+  return (await stat(directory).catch(() => null)) === null
+    ? `the directory '${directory}' does not exist`
+    : `no file can be made in '${directory}'`;
 }
 
 async function checkDestination(path: string, source: Source, force: boolean): Promise<string> {

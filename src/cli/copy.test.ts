@@ -104,6 +104,10 @@ test('sources and destinations that cannot be used are refused in one line, and 
     ],
     [[at('src'), at('src'), '--force'], /^dmakit copy: '.*src' and '.*src' are the same file\n/],
     [[at('src'), at('none/dst')], /^dmakit copy: cannot write '.*dst': the directory '.*none' does not exist\n/],
+    [
+      [at('src'), '/proc/dmakit-test'],
+      /^dmakit copy: cannot write '\/proc\/dmakit-test': no file can be made in '\/proc'\n/,
+    ],
     [[at('src'), at('dst'), '--chunk', '0'], /^dmakit copy: --chunk: expected 1 to 2097152 bytes/],
     [[at('src'), at('dst'), '--chunk', '3M'], /^dmakit copy: --chunk: expected 1 to 2097152 bytes/],
     [[at('src'), at('dst'), '--seed', '-1'], /^dmakit copy: --seed: expected a whole number/],
@@ -113,7 +117,7 @@ test('sources and destinations that cannot be used are refused in one line, and 
     ],
     [
       [at('src'), at('dst'), '--mode', 'weird'],
-      /^dmakit copy: --mode 'weird': rpi3: mode 'weird' is unknown; known are /,
+      /^dmakit copy: --mode 'weird': rpi3: mode 'weird' is unknown; known are coherent, /,
     ],
   ];
   for (const [args, message] of cases) {
@@ -177,7 +181,7 @@ test('Ctrl-C at a process: exit code 130, and no temporary file is left', async 
     }, 20);
   });
   assert.deepEqual([code, stdout], [130, ''], stderr);
-  assert.match(stderr, /dmakit copy: interrupted after [\d.]+ MB/);
+  assert.match(stderr, /dmakit copy: interrupted after [\d.]+ [KM]B/);
   assert.deepEqual(readdirSync(dir), ['src']);
 });
 

@@ -3,98 +3,150 @@
 import { formatLogLine } from '../kernel/index.ts';
 import {
   type DmatestBoardRun,
+  type DmatestJobParams,
   type DmatestRow,
   dmatestOnBoard,
   UnknownChannelError,
 } from '../tools/dmatest-campaign.ts';
 import { parseParameters } from './dmatest-parameters.ts';
 import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts';
+import { EventRecorder } from './event-output.ts';
 import { textOfFinding, textOfSplat, untoldSplats } from './finding-text.ts';
 import { type CliIo, type Colors, colorsFor, writeJson } from './io.ts';
 import { startProgress } from './progress.ts';
-import { bootBoard, checkBackend, engineBoardsNamed, matrix, type Variant } from './systems.ts';
+import {
+  BootError,
+  bootBoard,
+  checkBackend,
+  chooseBoards,
+  endOfRun,
+  type Matrix,
+  matrix,
+  type Skipped,
+  type Variant,
+} from './systems.ts';
 import { formatCount, formatTable, plural } from './table.ts';
 import { listOf, seedValue } from './values.ts';
 
 /** Transfers of each thread unless told otherwise (the module itself would never end). */
 const DEFAULT_ITERATIONS = 1000;
 
-/** Ctrl-C, or the end of patience, between two boards. */
+/** What boards did, and which did nothing. */
 export interface Campaign {
   readonly runs: readonly DmatestBoardRun[];
+  readonly skipped: readonly Skipped[];
+  /** Ctrl-C came before the end. */
   readonly interrupted: boolean;
 }
 
 /** See program.ts for the options. */
 export async function command(io: CliIo, _args: string[], options: Record<string, unknown>): Promise<number> {
   checkBackend(options);
-  const variants = matrix(engineBoardsNamed(String(options.board), 'dmatest'), options.mode as string[] | undefined);
+  const chosen = await chooseBoards(String(options.board), 'dmatest');
+  const variants = matrix(chosen, options.mode as string[] | undefined);
   const seed = seedValue('--seed', String(options.seed));
-  const params = {
+  const { testList, ...given } = parseParameters(options);
+  const params: DmatestJobParams = {
     iterations: DEFAULT_ITERATIONS,
-    ...parseParameters(options),
+    ...given,
     verbose: options.verbose === true,
     ...(options.channel === undefined ? {} : { channel: options.channel as string[] }),
   };
-  const { runs, interrupted } = await campaign(io, variants, params, seed, options.verbose === true);
-  const total = totalOf(runs);
-  if (options.json === true) {
-    const results = runs.flatMap(({ rows }) => rows);
-    writeJson(io, {
-      schema: 'dmakit/dmatest/1',
-      seed,
-      interrupted,
-      results,
-      findings: runs.flatMap(findingsOf),
-      total,
-    });
-  } else {
-    io.stdout.write(textOf(runs, seed, io));
+  const json = options.json === true;
+  const inputs = chosen.bundle === undefined ? [] : [chosen.bundle.file];
+  const recorder = new EventRecorder(io, options, inputs, json ? io.stderr : io.stdout);
+  let done: Campaign;
+  try {
+    done = await campaign(io, variants, params, seed, { verbose: options.verbose === true, recorder });
+  } finally {
+    recorder.close();
   }
+  const { interrupted } = done;
+  const total = totalOf(done.runs);
+  if (json) writeJson(io, { ...documentOf(done, seed, testList === true), total });
+  else io.stdout.write(textOf(done, seed, testList === true, io));
+  recorder.check();
   if (interrupted) {
     io.stderr.write(`dmakit dmatest: interrupted after ${plural(total.tests, 'test')}\n`);
     return EXIT_INTERRUPTED;
   }
-  if (total.tests === 0) throw new CliError('nothing was tested: no channel offers it', { exitCode: EXIT_FINDINGS });
+  const started = params.run !== false && params.wait !== false;
+  if (total.tests === 0 && started) {
+    throw new CliError('nothing was tested: no channel offers it', { exitCode: EXIT_FINDINGS });
+  }
   return total.failures + total.findings === 0 ? EXIT_OK : EXIT_FINDINGS;
+}
+
+function documentOf({ runs, skipped, interrupted }: Campaign, seed: number, testList: boolean) {
+  const list = runs.flatMap(({ board, mode, testList }) => testList.map((listed) => ({ board, mode, ...listed })));
+  return {
+    schema: 'dmakit/dmatest/1',
+    seed,
+    interrupted,
+    results: runs.flatMap(({ rows }) => rows),
+    skipped,
+    ...(testList ? { testList: list } : {}),
+    findings: runs.flatMap(findingsOf),
+  };
 }
 
 /** Run dmatest on every variant, with progress. */
 export async function campaign(
   io: CliIo,
-  variants: readonly Variant[],
-  params: Parameters<typeof dmatestOnBoard>[0]['params'],
+  { variants, skipped: before }: Matrix,
+  params: DmatestJobParams,
   seed: number,
-  verbose: boolean,
+  options: { readonly verbose?: boolean; readonly recorder?: EventRecorder } = {},
 ): Promise<Campaign> {
   const runs: DmatestBoardRun[] = [];
+  const skipped = [...before];
   for (const variant of variants) {
-    const { board, mode } = variant;
     if (io.signal.aborted) break;
-    // How many threads there will be is known by the board alone: the bar shows what one channel would do.
-    const progress = await startProgress(io, `${board.name} ${mode}`, 8 * (params.iterations ?? 0));
-    let asked = 0;
     try {
-      const run = await dmatestOnBoard({
-        system: await bootBoard(variant, seed),
-        mode,
-        params,
-        seed,
-        shouldStop: () => {
-          if (++asked % 64 === 0) progress.update(asked, plural(asked, 'transfer'));
-          return io.signal.aborted;
-        },
-        ...(verbose ? { onLog: (line) => io.stderr.write(`${formatLogLine(line)}\n`) } : {}),
-      });
-      runs.push(run);
+      runs.push(await testBoard(io, variant, params, seed, options));
     } catch (error) {
-      if (!(error instanceof UnknownChannelError)) throw error;
-      throw new CliError(error.message, { hint: `Its channels are ${listOf(error.known, 'and')}.` });
-    } finally {
-      progress.stop();
+      // Whether a board can have a mode may show only when it boots.
+      if (!(error instanceof BootError) || error.place !== null || variants.length === 1) throw error;
+      skipped.push({ board: variant.board.name, mode: variant.mode, reason: error.reason });
+      if (skipped.length === before.length + variants.length) throw error;
     }
   }
-  return { runs, interrupted: io.signal.aborted };
+  return { runs, skipped, interrupted: io.signal.aborted };
+}
+
+async function testBoard(
+  io: CliIo,
+  variant: Variant,
+  params: DmatestJobParams,
+  seed: number,
+  { verbose, recorder }: { readonly verbose?: boolean; readonly recorder?: EventRecorder },
+): Promise<DmatestBoardRun> {
+  const { board, mode } = variant;
+  const system = await bootBoard(variant, seed);
+  const progress = await startProgress(io, `${board.name} ${mode}`, params.iterations ?? 0);
+  let asked = 0;
+  try {
+    return await dmatestOnBoard({
+      system,
+      mode,
+      params,
+      seed,
+      shouldStop: () => {
+        if (++asked % 64 === 0) progress.update(asked, plural(asked, 'transfer'));
+        return io.signal.aborted;
+      },
+      onThreads: (threads) => progress.setTotal(threads * (params.iterations ?? 0)),
+      onEvent: recorder?.start(system),
+      ...(verbose === true ? { onLog: (line) => io.stderr.write(`${formatLogLine(line)}\n`) } : {}),
+    });
+  } catch (error) {
+    if (!(error instanceof UnknownChannelError)) throw endOfRun(error, variant);
+    const kind = error.message.includes('controller') ? 'DMA controllers' : 'channels';
+    throw new CliError(error.message, { hint: `Its ${kind} are ${listOf(error.known, 'and')}.` });
+  } finally {
+    recorder?.stop();
+    progress.stop();
+  }
 }
 
 /** The sums at the end of every report. */
@@ -123,16 +175,30 @@ function findingsOf({ board, mode, findings, splats }: DmatestBoardRun) {
   ];
 }
 
-function textOf(runs: readonly DmatestBoardRun[], seed: number, io: CliIo): string {
+function textOf({ runs, skipped }: Campaign, seed: number, testList: boolean, io: CliIo): string {
   const colors = colorsFor(io.stdout, io.env);
-  const lines = [
-    tableOf(
-      runs.flatMap(({ rows }) => rows),
-      colors,
-    ),
-  ];
+  const rows = runs.flatMap((run) => run.rows);
+  const lines: string[] = [];
+  if (testList) lines.push(...runs.flatMap((run) => listTextOf(run, runs.length > 1)), rows.length > 0 ? '\n' : '');
+  if (rows.length > 0) lines.push(tableOf(rows, colors));
   for (const run of runs) lines.push(troublesOf(run, colors));
+  if (skipped.length > 0) lines.push('\n', textOfSkipped(skipped, colors));
   lines.push('\n', `${summary(runs)} ${colors.dim(`(seed ${seed})`)}\n`);
+  return lines.join('').replace(/^\n+/, '');
+}
+
+/** The module's `test_list`, as it prints it. */
+function listTextOf({ board, mode, testList }: DmatestBoardRun, several: boolean): string[] {
+  const where = several ? `${board} ${mode}: ` : '';
+  return testList.map(({ channel, threads }) => `${where}dmatest: ${threads} threads using ${channel}\n`);
+}
+
+/** Which boards were left out, a line each. */
+export function textOfSkipped(skipped: readonly Skipped[], colors: Colors): string {
+  const lines = skipped.map(({ board, mode, reason }) => {
+    const where = mode === '' ? board : `${board} ${mode}`;
+    return `${colors.yellow('skipped')} ${where}: ${reason}\n`;
+  });
   return lines.join('');
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { boards as allBoards, boardsWithChannels } from '../boards/index.ts';
 import { dmakit, dmakitProcess, dmakitWith } from './testing.cases.ts';
 
 const few = ['--iterations', '20'];
@@ -16,10 +17,17 @@ test('every channel of every board passes, and the document has the promised fie
     assert.match(channel, /^dma0chan\d+$/);
     assert.ok(iops > 0 && kBps > 0 && wallS > 0);
   }
-  assert.deepEqual([...boards], ['zynq-a9', 'rpi3']);
+  const names = boardsWithChannels.map(({ name }) => name);
+  assert.deepEqual([...boards], names);
+  const out: { board: string; mode: string }[] = document.skipped;
+  assert.deepEqual(
+    [...names, ...out.map(({ board }) => board)].sort(),
+    allBoards.map(({ name }) => name).sort(),
+    'every board is tested, or told to be left out',
+  );
   const channels = document.results.length;
   assert.ok(channels >= 10);
-  assert.deepEqual(document.total, { boards: 2, channels, tests: 20 * channels, failures: 0, findings: 0 });
+  assert.deepEqual(document.total, { boards: names.length, channels, tests: 20 * channels, failures: 0, findings: 0 });
 });
 
 test('the table has a row for each channel, and the last line is the sum', async () => {
@@ -59,6 +67,80 @@ test("the module's parameters reach it, in either spelling", async () => {
   );
   assert.match(stderr, /dmatest: Added 3 threads using dma0chan0\n/);
   assert.match(stderr, /dma0chan1-copy2: result #4: 'test passed' with src_off=0x0 dst_off=0x0 len=0x1000 \(0\)\n/);
+});
+
+test('parameters that only act do what they do to the module', async () => {
+  const one = ['dmatest', '--board', 'rpi3', '--iterations', '3'];
+  const listed = await dmakit(...one, '--max-channels', '2', '--threads-per-chan', '2', '--test_list');
+  assert.equal(listed.code, 0);
+  assert.match(listed.stdout, /^dmatest: 2 threads using dma0chan0\ndmatest: 2 threads using dma0chan1\n\nboard /);
+  const chosen = [...one, '--channel', 'dma0chan3', '--test-list', '--json'];
+  const idle = await dmakit(...chosen, '--run', 'N');
+  assert.equal(idle.code, 0, 'nothing was to be started');
+  const document = JSON.parse(idle.stdout);
+  assert.deepEqual(document.testList, [{ board: 'rpi3', mode: 'default', channel: 'dma0chan3', threads: 1 }]);
+  assert.equal(document.total.tests, 0);
+  const hasty = JSON.parse((await dmakit(...chosen, '--iterations', '1000', '--wait', 'N')).stdout);
+  assert.ok(hasty.total.tests < 1000, `${hasty.total.tests} before the module was unloaded`);
+  assert.equal(hasty.total.failures, 0);
+});
+
+test('device and nobounce reach the module', async () => {
+  const args = ['dmatest', '--board', 'rpi3', '--iterations', '3', '--max-channels', '1', '--json'];
+  const named = JSON.parse((await dmakit(...args, '--device', '3f007000.dma-controller')).stdout);
+  assert.equal(named.total.tests, 3);
+  const unknown = await dmakit(...args, '--device', 'dma-controller');
+  assert.deepEqual([unknown.code, unknown.stdout], [2, '']);
+  assert.equal(
+    unknown.stderr,
+    "dmakit dmatest: rpi3 has no DMA controller 'dma-controller'\nIts DMA controllers are 3f007000.dma-controller.\n",
+  );
+  const long = await dmakit(...args, '--device', 'x'.repeat(32));
+  assert.match(long.stderr, /^dmakit dmatest: --device: expected at most 31 characters, found 'x+'\n/);
+  // Behind a narrow mask buffers bounce, unless they are taken from the zone that it reaches.
+  const bounced = async (...more: string[]) => {
+    const run = ['dmatest', '--board', 'zynq-a9', '--mode', 'mask=28', '--max-channels', '1', '--iterations', '1'];
+    return (await dmakit(...run, '--seed', '1', '--timeline', ...more)).stdout;
+  };
+  const address = (text: string) => Number(/ map page 16384 bytes to-device at (0x[0-9a-f]+)/.exec(text)?.[1]);
+  assert.ok(address(await bounced('--nobounce')) < 2 ** 28);
+});
+
+test('the wall time of a channel is its own', async () => {
+  const args = ['dmatest', '--board', 'rpi3', '--max-channels', '3', '--json'];
+  const startMs = performance.now();
+  const { results } = JSON.parse((await dmakit(...args, '--iterations', '40')).stdout) as {
+    results: { wallS: number }[];
+  };
+  const allS = (performance.now() - startMs) / 1000;
+  assert.equal(new Set(results.map(({ wallS }) => wallS)).size, 3);
+  for (const { wallS } of results) assert.ok(wallS > 0 && wallS < allS);
+});
+
+test('of all boards, those that lack a mode are left out, with the reason', async () => {
+  const args = ['dmatest', '--max-channels', '1', '--iterations', '2', '--mode', 'default;mask=20', '--json'];
+  const { stdout } = await dmakit(...args);
+  const { results, skipped } = JSON.parse(stdout);
+  const ran = results.map(({ board, mode }: { board: string; mode: string }) => `${board} ${mode}`);
+  assert.ok(ran.includes('zynq-a9 mask=20') && ran.includes('rpi3 default') && !ran.includes('rpi3 mask=20'));
+  const reason = skipped.find(({ board }: { board: string }) => board === 'rpi3');
+  assert.equal(reason.mode, 'mask=20');
+  assert.match(reason.reason, /would reach no memory: it begins at bus address 0xc0000000/);
+  const text = await dmakit(...args.slice(0, -1));
+  assert.match(text.stdout, /\nskipped rpi3 mask=20: mode 'mask=20': devices on \/soc would reach no memory/);
+  assert.match(text.stdout, /\nskipped q35: no DMA engine whose channels others can use/);
+  const nowhere = await dmakit('dmatest', '--mode', 'iommu=strict');
+  assert.deepEqual([nowhere.code, nowhere.stdout], [2, '']);
+  assert.match(
+    nowhere.stderr,
+    /^dmakit dmatest: --mode 'iommu=strict': none of the boards has it\n.*rpi3: it has no mode 'iommu=strict'; its modes are coherent, /s,
+  );
+});
+
+test('a board without channels is refused with those that have some', async () => {
+  const { code, stdout, stderr } = await dmakit('dmatest', '--board', 'q35');
+  assert.deepEqual([code, stdout], [2, '']);
+  assert.match(stderr, /^dmakit dmatest: q35 has no DMA engine with channels: .*\n.*Channels have zynq-a9, rpi3| and/);
 });
 
 test('the same seed gives the same document, another seed another', async () => {
@@ -108,7 +190,7 @@ test('what cannot be done is refused in one line', async () => {
     [['--iterations', 'many'], 2, /--iterations: expected a whole number from 0 to 4294967295, found 'many'\n/],
     [['--noverify', 'perhaps'], 2, /--noverify: expected Y or N, found 'perhaps'\n/],
     [['--test-buf-size', '0'], 2, /--test-buf-size: expected a whole number from 1 to /],
-    [['--mode', 'swiftly'], 2, /--mode 'swiftly': zynq-a9: mode 'swiftly' is unknown; known are coherent/],
+    [['--mode', 'swiftly'], 2, /--mode 'swiftly': mode 'swiftly' is unknown; known are coherent/],
     [['--board', 'rpi3', '--mode', 'mask=20'], 2, /^dmakit dmatest: rpi3: mode 'mask=20'/],
     [['--seed', '4294967296'], 2, /--seed: expected a whole number from 0 to 4294967295/],
     [['--board', 'rpi3', '--dmatest', '1', '--iterations', '1'], 1, /nothing was tested: no channel offers it\n/],
@@ -134,8 +216,8 @@ test('Ctrl-C ends even an endless test, and reports what was done', async () => 
 });
 
 test('Ctrl-C at a process, too', async () => {
-  const { code, stdout } = await dmakitProcess(['dmatest', '--iterations', '0'], (child) => {
-    setTimeout(() => child.kill('SIGINT'), 2500);
+  const { code, stdout } = await dmakitProcess(['dmatest', '--iterations', '0', '--verbose'], (child) => {
+    child.stderr?.once('data', () => setTimeout(() => child.kill('SIGINT'), 200));
   });
   assert.equal(code, 130);
   assert.match(stdout, /\n1 board, \d+ channels, \d+ tests, 0 failures \(seed 1\)\n$/);

@@ -1,7 +1,7 @@
 /**
- * Users' driver files are TypeScript, and Node 20 runs neither types nor `using`: the file and what it imports are
- * bundled into one module with a source map. `dmakit/…` stays outside the bundle and is this very installation, so that
- * the driver and the tool share classes and state.
+ * Users' driver and board files are TypeScript, and Node 20 runs neither types nor `using`: the file and what it imports
+ * are bundled into one module with a source map. `dmakit/…` stays outside the bundle and is this very installation, so
+ * that the file and the tool share classes and state.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -14,7 +14,12 @@ import { CliError, fileReason } from './errors.ts';
 export const installation = fileURLToPath(new URL('..', import.meta.url));
 const moduleExtension = extname(import.meta.url);
 
-const ENDINGS = ['.ts', '.mts', '.js', '.mjs'];
+/** How names of users' files end. */
+export const ENDINGS = ['.ts', '.mts', '.js', '.mjs'];
+
+/** What a user's file is to be, with an example that is one. */
+const KINDS = { driver: 'examples/missing-sync.ts', board: 'examples/my-board.ts' } as const;
+type Kind = keyof typeof KINDS;
 
 /** The user's file as one module. */
 export interface Bundle {
@@ -24,10 +29,18 @@ export interface Bundle {
   readonly code: string;
 }
 
-/** Bundle `file`. Throws a `CliError` that names file, line and column. */
-export async function bundleDriver(file: string): Promise<Bundle> {
+/** Bundle a driver's file. Throws a `CliError` that names file, line and column. */
+export function bundleDriver(file: string): Promise<Bundle> {
+  return bundle('driver', file);
+}
+/** The same for a board's. */
+export function bundleBoard(file: string): Promise<Bundle> {
+  return bundle('board', file);
+}
+
+async function bundle(kind: Kind, file: string): Promise<Bundle> {
   const path = resolve(file);
-  await checkFile(file, path);
+  await checkFile(kind, file, path);
   const { build } = await import('esbuild');
   try {
     const result = await build({
@@ -54,17 +67,17 @@ export async function bundleDriver(file: string): Promise<Bundle> {
   }
 }
 
-async function checkFile(file: string, path: string): Promise<void> {
-  const hint = 'Give a driver file, such as examples/missing-sync.ts.';
-  let kind: Awaited<ReturnType<typeof stat>>;
+async function checkFile(kind: Kind, file: string, path: string): Promise<void> {
+  const hint = `Give a ${kind} file, such as ${KINDS[kind]}.`;
+  let stats: Awaited<ReturnType<typeof stat>>;
   try {
-    kind = await stat(path);
+    stats = await stat(path);
   } catch (error) {
     throw new CliError(`cannot read '${file}': ${fileReason(error)}`, { hint });
   }
-  if (kind.isDirectory()) throw new CliError(`cannot read '${file}': is a directory (expected a file)`, { hint });
+  if (stats.isDirectory()) throw new CliError(`cannot read '${file}': is a directory (expected a file)`, { hint });
   if (!ENDINGS.includes(extname(path))) {
-    throw new CliError(`'${file}' is no driver file: expected a name ending in ${ENDINGS.join(', ')}`, { hint });
+    throw new CliError(`'${file}' is no ${kind} file: expected a name ending in ${ENDINGS.join(', ')}`, { hint });
   }
 }
 

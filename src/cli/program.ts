@@ -11,6 +11,9 @@ export type Action = (io: CliIo, args: string[], options: Record<string, unknown
 const collect = (value: string, before: string[] = []) => [...before, value];
 const BACKEND_HELP = 'sim, the simulated board (default); qemu; vfio';
 const ONE_MODE_HELP = `behave like another kind of machine: ${modeTerms.map(modeTermUsage).join(', ')}`;
+const BOARD_HELP = 'the board, all, or a board file of your own (./my-board.ts)';
+const TRACE_HELP = 'write every event, one JSON object a line';
+const TIMELINE_HELP = 'print the events for people: time, context, who, what';
 const MODE_HELP = `${ONE_MODE_HELP}; several run as a matrix ('a;b')`;
 
 /** The command line. `done` receives the exit code of the command that ran. */
@@ -52,18 +55,22 @@ export function buildProgram(io: CliIo, done: (exitCode: number) => void): Comma
   return program;
 }
 
+const VALUES = { switch: '[Y|N]', number: '<N>', text: '<NAME>' };
+
 function addDmatest(command: Command): void {
   command
     .description("run the kernel's dmatest on a board's DMA channels")
-    .option('--board <NAME>', 'the board, or all', 'all')
+    .option('--board <NAME>', BOARD_HELP, 'all')
     .option('--mode <MODE>', MODE_HELP, collect)
     .option('--backend <NAME>', BACKEND_HELP)
     .option('--channel <NAME>', 'only this channel, such as dma0chan1 (repeatable)', collect);
   for (const { name, kind, help } of parameters) {
-    command.option(`${optionName(name)} ${kind === 'switch' ? '[Y|N]' : '<N>'}`, help);
+    command.option(`${optionName(name)} ${VALUES[kind]}`, help);
   }
   command
     .option('--seed <N>', 'repeat this run', '1')
+    .option('--trace <OUT>', `${TRACE_HELP} (much for many iterations)`)
+    .option('--timeline', TIMELINE_HELP)
     .option('--verbose', "show the kernel's log, with a line for each transfer")
     .option('--json', 'print one JSON document')
     .addHelpText(
@@ -73,6 +80,7 @@ function addDmatest(command: Command): void {
         'dmakit dmatest --board rpi3 --channel dma0chan0 --iterations 5 --verbose',
         "dmakit dmatest --board zynq-a9 --mode 'coherent;noncoherent;mask=28'",
         'dmakit dmatest --test_buf_size=65536 --threads_per_chan=4 --json',
+        'dmakit dmatest --board ./my-board.ts --iterations 2 --timeline',
       ]),
     );
 }
@@ -82,13 +90,15 @@ function addCopy(command: Command): void {
     .description('copy a file through a DMA engine and verify it')
     .argument('<SRC>', 'the file to copy')
     .argument('<DST>', 'the file to write')
-    .option('--board <NAME>', 'the board whose engine moves the bytes')
+    .option('--board <NAME>', 'the board whose engine moves the bytes, or a board file of your own')
     .option('--mode <MODE>', ONE_MODE_HELP)
     .option('--backend <NAME>', BACKEND_HELP)
     .option('--channel <NAME>', 'the channel, such as dma0chan1 (default: the first free one)')
     .option('--chunk <BYTES>', 'the size of one transfer, such as 64K (default 256K)')
     .option('--force', 'replace DST when it exists')
     .option('--seed <N>', 'repeat this run', '1')
+    .option('--trace <OUT>', TRACE_HELP)
+    .option('--timeline', TIMELINE_HELP)
     .option('--verbose', "show the kernel's log")
     .option('--json', 'print one JSON document')
     .addHelpText(
@@ -97,6 +107,7 @@ function addCopy(command: Command): void {
         'dmakit copy photo.raw copy.raw --board rpi3',
         'dmakit copy disk.img copy.img --board zynq-a9 --chunk 1M --force',
         'dmakit copy odd.bin copy.bin --board rpi3 --chunk 1001 --json',
+        'dmakit copy photo.raw copy.raw --board ./my-board.ts --trace copy.jsonl',
       ]),
     );
 }
@@ -105,15 +116,15 @@ function addRun(command: Command): void {
   command
     .description('run and check a driver of your own')
     .argument('<DRIVER.ts>', 'a file whose default export is defineDriver({…}): see examples/README.md')
-    .option('--board <NAME>', 'the board, or all', 'all')
+    .option('--board <NAME>', BOARD_HELP, 'all')
     .option('--mode <MODE>', MODE_HELP, collect)
     .option('--backend <NAME>', BACKEND_HELP)
     .option('--seed <N>', 'repeat this run (default 1)')
     .option('--seeds <A..B>', 'run once with each of these seeds')
     .option('--report <FORM>', 'text, json, junit or sarif', 'text')
     .option('--json', 'the same as --report json')
-    .option('--trace <OUT>', 'write every event of the run, one JSON object a line')
-    .option('--timeline', 'print the events for people: time, context, who, what')
+    .option('--trace <OUT>', TRACE_HELP)
+    .option('--timeline', TIMELINE_HELP)
     .option('--watchdog <SECONDS>', 'give up when the driver keeps the CPU without any kernel call (default 30)')
     .option('--verbose', "show the kernel's log")
     .addHelpText(
@@ -123,6 +134,7 @@ function addRun(command: Command): void {
         'dmakit run my-driver.ts --board zynq-a9 --seeds 1..100',
         "dmakit run my-driver.ts --mode 'coherent;noncoherent' --report junit > report.xml",
         'dmakit run my-driver.ts --board rpi3 --timeline',
+        'dmakit run my-driver.ts --board ./my-board.ts',
       ]),
     );
 }
@@ -130,10 +142,13 @@ function addRun(command: Command): void {
 function addBoard(command: Command): void {
   command
     .description("what a board's devices can reach; without a name, the boards")
-    .argument('[NAME]', 'a board')
+    .argument('[NAME]', 'a board, or a board file of your own')
     .option('--mode <MODE>', ONE_MODE_HELP)
     .option('--json', 'print one JSON document')
-    .addHelpText('after', examples(['dmakit board', 'dmakit board rpi3', 'dmakit board zynq-a9 --json']));
+    .addHelpText(
+      'after',
+      examples(['dmakit board', 'dmakit board rpi3', 'dmakit board zynq-a9 --json', 'dmakit board ./my-board.ts']),
+    );
 }
 
 function addConform(command: Command): void {

@@ -4,10 +4,12 @@ import type { CliIo } from './io.ts';
 /** One bar. */
 export interface Progress {
   update(done: number, note?: string): void;
+  /** How much there is to do turns out to be this. */
+  setTotal(total: number): void;
   stop(): void;
 }
 
-const silent: Progress = { update() {}, stop() {} };
+const silent: Progress = { update() {}, setTotal() {}, stop() {} };
 
 /** A bar from 0 to `total` labelled `label`. */
 export async function startProgress(io: CliIo, label: string, total: number): Promise<Progress> {
@@ -23,10 +25,15 @@ export async function startProgress(io: CliIo, label: string, total: number): Pr
     barCompleteChar: '=',
     barIncompleteChar: ' ',
   });
+  let most = total;
   bar.start(total, 0, { note: '' });
   const forget = io.onExit(() => bar.stop());
   return {
-    update: (done, note = '') => bar.update(Math.min(done, total), { note }),
+    update: (done, note = '') => bar.update(Math.min(done, most), { note }),
+    setTotal: (value) => {
+      most = value;
+      bar.setTotal(value);
+    },
     stop: () => {
       forget();
       bar.stop();

@@ -33,6 +33,7 @@ function jsonReport(driver: string, records: readonly RunRecord[]): unknown {
     runs: records.map((record) => ({
       ...record,
       at: place(record.at),
+      waits: record.waits.map((wait) => ({ ...wait, at: place(wait.at) })),
       findings: record.findings.map((finding) => ({
         ...finding,
         at: place(finding.at),
@@ -127,15 +128,16 @@ export class TextReport {
 /** Whether a finding says no more than how the run ended. */
 function tellsEnd(finding: RunFinding, { outcome, message }: RunRecord): boolean {
   return (
-    finding.at === null && (finding.rule === 'kernel/hung-task' || (outcome !== 'ok' && finding.message === message))
+    finding.rule === 'kernel/hung-task' || (finding.at === null && outcome !== 'ok' && finding.message === message)
   );
 }
 
 function textOfEnd(record: RunRecord, colors: Colors): string {
   const { at, message, outcome, findings } = record;
+  const others = findings.filter((finding) => !tellsEnd(finding, record));
   // A finding in the same words, with its place, tells it below.
-  if (findings.some((finding) => finding.at !== null && finding.message.startsWith(message))) return '';
-  const told = at === null || findings.some((finding) => finding.at?.file === at.file && finding.at.line === at.line);
+  if (others.some((finding) => finding.at !== null && finding.message.startsWith(message))) return '';
+  const told = at === null || others.some((finding) => finding.at?.file === at.file && finding.at.line === at.line);
   const place = told ? '' : `  ${placeText(at)}\n${quoteSource(at, '    ')}`;
   const advice = ADVICE[outcome];
   const mend = advice === undefined ? '' : `  ${colors.cyan('mend:')} ${advice}\n`;
@@ -154,6 +156,8 @@ export interface RunCommand {
   readonly driver: string;
   readonly planned: number;
   readonly timeline: boolean;
+  /** The user's board file, where it is one. */
+  readonly board?: string | undefined;
 }
 
 /** The last lines: the sum, and what to try next. */
@@ -177,7 +181,7 @@ export function textOfTotal(io: CliIo, records: readonly RunRecord[], command: R
   if (first === undefined) return sum;
   // Whoever has seen the events may want to see a machine that forgives.
   const mode = timeline ? 'coherent' : first.mode;
-  const words = ['dmakit run', driver, '--board', first.board];
+  const words = ['dmakit run', driver, '--board', command.board ?? first.board];
   if (mode !== 'default') words.push('--mode', /[^\w=,]/.test(mode) ? `'${mode}'` : mode);
   if (first.seed !== 1) words.push('--seed', String(first.seed));
   if (!timeline) words.push('--timeline');

@@ -49,7 +49,7 @@ interface Run {
   message: string;
   at: string | null;
   findings: { rule: string; message: string; at: string | null; mappedAt: string | null; fix: string }[];
-  waits: { task: string; waitsFor: string }[];
+  waits: { task: string; waitsFor: string; at: string | null }[];
 }
 /** Run it on one board, and give the only run of the report. */
 async function runOf(path: string, ...args: string[]): Promise<Run & Result> {
@@ -88,6 +88,12 @@ test('a driver that never calls issue_pending hangs, and the report says what it
   assert.equal(run.outcome, 'hung');
   assert.match(run.message, /3 descriptors submitted on dma0chan0, issue_pending never called/);
   assert.ok(run.waits.some(({ waitsFor }) => /issue_pending never called/.test(waitsFor)));
+  const place = placeIn(path, 'waitForCompletion(done)');
+  assert.deepEqual([run.at, run.waits[0]?.at], [place, place], 'the line of the wait');
+  assert.equal(run.findings.find(({ rule }) => rule === 'kernel/hung-task')?.at, place);
+  const { stdout } = await dmakit('run', path, '--board', 'rpi3');
+  assert.match(stdout, /> \d+ \| +await waitForCompletion\(done\);\n/);
+  assert.equal(stdout.match(/waits since/g)?.length, 1, 'told once');
 });
 
 test('a driver that polls for a bit which never comes is a lockup, not an endless run', async () => {

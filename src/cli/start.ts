@@ -18,7 +18,7 @@ import { processIo } from './process-io.ts';
 import type { RunRecord } from './run-protocol.ts';
 import { supervise } from './run-supervisor.ts';
 import { placeText, quoteSource } from './source-place.ts';
-import { matrix } from './systems.ts';
+import { chooseBoards, matrix } from './systems.ts';
 import { formatBytes, formatTable } from './table.ts';
 
 /** Transfers of each channel: a board has eight or more channels, and shall make a thousand transfers at least. */
@@ -32,7 +32,12 @@ export async function start(io: CliIo): Promise<number> {
   const colors = colorsFor(io.stdout, io.env);
   const say = (text: string) => io.stdout.write(text);
   say(`${colors.bold('dmatest')}: random copies on every channel, each byte verified\n\n`);
-  const { runs, interrupted } = await campaign(io, matrix(boardsWithChannels), { iterations: ITERATIONS }, SEED, false);
+  const { runs, interrupted } = await campaign(
+    io,
+    matrix(await chooseBoards('all', 'dmatest')),
+    { iterations: ITERATIONS },
+    SEED,
+  );
   say(
     tableOf(
       runs.flatMap(({ rows }) => rows),
@@ -116,12 +121,14 @@ async function demonstration(io: CliIo): Promise<boolean> {
   const records: RunRecord[] = [];
   await supervise(io, bundle, {
     jobs,
+    board: undefined,
     trace: undefined,
     timeline: false,
     verbose: false,
     watchdogMs: 30_000,
     onRecord: (record) => records.push(record),
     onTimeline: () => {},
+    onTraceFailed: () => {},
   });
   const [coherent, asItIs] = records;
   if (coherent === undefined || asItIs === undefined) return false;

@@ -1,4 +1,4 @@
-/** Finds out what a worker is executing that does not come back, by its debugger interface. */
+/** Asks a worker that does not come back what it is executing, by its debugger interface. */
 import { Session } from 'node:inspector';
 
 /** A frame of the worker's stack; line and column from 1, of the script as it is loaded. */
@@ -15,53 +15,103 @@ interface WorkerEvent {
     readonly url: string;
     readonly callFrames: readonly { location: { scriptId: string; lineNumber: number; columnNumber: number } }[];
   };
+  /** Of an answer to a request. */
+  readonly id?: number;
+}
+
+/** What is wanted of the worker. */
+export interface WorkerQuestion {
+  /** Call this global function of its, whatever it is executing. */
+  readonly call?: string;
+  /** Its stack is wanted. */
+  readonly stack?: boolean;
+  /** Give up after this time. */
+  readonly withinMs?: number;
 }
 
 /** How long the debugger may take to answer. */
 const ANSWER_MS = 3000;
 
-/** The stack of the only worker that is running, innermost frame first; empty when it cannot be had. The worker goes on afterwards. */
-export function stackOfWorker(): Promise<readonly Frame[]> {
-  const session = new Session();
-  session.connect();
-  return new Promise((resolve) => {
-    const scripts = new Map<string, string>();
-    let worker = '';
-    let id = 0;
-    const send = (method: string, then: () => void = () => {}) => {
-      const message = JSON.stringify({ id: ++id, method });
-      session.post('NodeWorker.sendMessageToWorker', { sessionId: worker, message }, then);
-    };
-    const finish = (frames: readonly Frame[]) => {
-      clearTimeout(timer);
-      // A worker that stays paused can never be terminated.
-      send('Debugger.disable', () =>
-        session.post('NodeWorker.disable', () => {
-          session.disconnect();
-          resolve(frames);
-        }),
-      );
-    };
-    const timer = setTimeout(() => finish([]), ANSWER_MS);
+/**
+ * Ask the only worker that is running. Returns its stack, innermost frame first; empty when it is not wanted or cannot be
+ * had. The worker goes on afterwards.
+ */
+export function askWorker(question: WorkerQuestion): Promise<readonly Frame[]> {
+  return new Promise((resolve) => new Interview(question, resolve).begin());
+}
+
+class Interview {
+  readonly #question: WorkerQuestion;
+  readonly #resolve: (frames: readonly Frame[]) => void;
+  readonly #session = new Session();
+  readonly #scripts = new Map<string, string>();
+  #worker = '';
+  #id = 0;
+  #callId = -1;
+  #frames: readonly Frame[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(question: WorkerQuestion, resolve: (frames: readonly Frame[]) => void) {
+    this.#question = question;
+    this.#resolve = resolve;
+  }
+
+  begin(): void {
+    const session = this.#session;
+    session.connect();
+    this.#timer = setTimeout(() => this.#finish(), this.#question.withinMs ?? ANSWER_MS);
     session.on('NodeWorker.attachedToWorker', ({ params }) => {
       // Threads of Node's own, which run module hooks, are none of ours.
       if (params.workerInfo.url.startsWith('node:')) return;
-      worker = params.sessionId;
-      send('Debugger.enable');
-      send('Debugger.pause');
+      this.#worker = params.sessionId;
+      if (this.#question.stack === true) {
+        this.#send('Debugger.enable');
+        this.#send('Debugger.pause');
+      } else this.#call();
     });
     session.on('NodeWorker.receivedMessageFromWorker', ({ params }) => {
-      const event = JSON.parse(params.message) as WorkerEvent;
-      if (event.method === 'Debugger.scriptParsed') scripts.set(event.params.scriptId, event.params.url);
-      if (event.method !== 'Debugger.paused') return;
-      finish(
-        event.params.callFrames.map(({ location }) => ({
-          url: scripts.get(location.scriptId) ?? '',
-          line: location.lineNumber + 1,
-          column: location.columnNumber + 1,
-        })),
-      );
+      if (params.sessionId === this.#worker) this.#hear(JSON.parse(params.message) as WorkerEvent);
     });
     session.post('NodeWorker.enable', { waitForDebuggerOnStart: false });
-  });
+  }
+
+  #send(method: string, params: object = {}, then: () => void = () => {}): number {
+    const id = ++this.#id;
+    const message = JSON.stringify({ id, method, params });
+    this.#session.post('NodeWorker.sendMessageToWorker', { sessionId: this.#worker, message }, then);
+    return id;
+  }
+
+  #hear(event: WorkerEvent): void {
+    if (event.method === 'Debugger.scriptParsed') this.#scripts.set(event.params.scriptId, event.params.url);
+    else if (event.id === this.#callId) this.#finish();
+    else if (event.method === 'Debugger.paused') {
+      this.#frames = event.params.callFrames.map(({ location }) => ({
+        url: this.#scripts.get(location.scriptId) ?? '',
+        line: location.lineNumber + 1,
+        column: location.columnNumber + 1,
+      }));
+      this.#call();
+    }
+  }
+
+  #call(): void {
+    const { call } = this.#question;
+    if (call === undefined) this.#finish();
+    else this.#callId = this.#send('Runtime.evaluate', { expression: `globalThis.${call}?.()` });
+  }
+
+  #finish(): void {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const end = () =>
+      this.#session.post('NodeWorker.disable', () => {
+        this.#session.disconnect();
+        this.#resolve(this.#frames);
+      });
+    // A worker that stays paused can never be terminated.
+    if (this.#worker === '') end();
+    else this.#send('Debugger.disable', {}, end);
+  }
 }

@@ -44,8 +44,8 @@ import { DmatestThread, type DmatestType } from './dmatest-thread.ts';
 export interface DmatestOptions {
   /** Of the random lengths and offsets, default 1. */
   readonly seed?: number;
-  /** Asked before each transfer; true ends the run, and what was done is reported. */
-  readonly shouldStop?: () => boolean;
+  /** Asked by each thread before each transfer and behind the last; true ends the thread, and what was done is reported. */
+  readonly shouldStop?: (thread: string) => boolean;
 }
 
 /** A channel under test and its threads. */
@@ -125,14 +125,11 @@ export class Dmatest {
 
   /** What the threads report so far. */
   result(): DmatestResult {
-    const threads = this.#threads.map((thread) => thread.result());
-    const tests = threads.reduce((sum, { iterations }) => sum + iterations, 0);
-    const failures = threads.reduce((sum, thread) => sum + thread.failures, 0);
-    return { error: this.#lastError, threads, tests, failures };
+    return resultOf(this.#threads, this.#lastError);
   }
 
-  /** Stop all threads and give the channels back. Sleeps. */
-  async stop(): Promise<void> {
+  /** Stop all threads and give the channels back. Returns what the threads report at last. Sleeps. */
+  async stop(): Promise<DmatestResult> {
     const channels = this.#channels;
     this.#channels = [];
     for (const { chan, tasks } of channels) {
@@ -140,6 +137,10 @@ export class Dmatest {
       await dmaengineTerminateSync(chan);
       await dmaReleaseChannel(chan);
     }
+    return resultOf(
+      channels.flatMap(({ threads }) => threads),
+      this.#lastError,
+    );
   }
 
   async #setRun(value: string): Promise<Errno> {
@@ -230,13 +231,20 @@ export class Dmatest {
   }
   async #runThread(thread: DmatestThread, stopped: () => boolean): Promise<void> {
     const { shouldStop } = this.#options;
-    await thread.run(shouldStop === undefined ? stopped : () => stopped() || shouldStop());
+    await thread.run(shouldStop === undefined ? stopped : () => stopped() || shouldStop(thread.name));
     wakeUp(this.#threadWait);
   }
 
   #info(text: string): void {
     prInfo(this.kernel, `dmatest: ${text}`);
   }
+}
+
+function resultOf(all: readonly DmatestThread[], error: Errno): DmatestResult {
+  const threads = all.map((thread) => thread.result());
+  const tests = threads.reduce((sum, { iterations }) => sum + iterations, 0);
+  const failures = threads.reduce((sum, thread) => sum + thread.failures, 0);
+  return { error, threads, tests, failures };
 }
 
 function matches(chan: DmaChan, param: unknown): boolean {
@@ -266,7 +274,5 @@ export async function dmatest(
     if (name !== '') await module.set('channel', name);
   await module.set('run', '1');
   await module.wait();
-  const result = module.result();
-  await module.stop();
-  return result;
+  return await module.stop();
 }

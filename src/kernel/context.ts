@@ -34,6 +34,8 @@ export class Context {
   readonly held: SpinLock[] = [];
   /** The interrupt, softirq or timer whose code runs, innermost last. */
   readonly serving: string[] = [];
+  /** Told each wait of a task when it begins, on the task's stack; null costs nothing. */
+  onWait: ((wait: object) => void) | null = null;
   readonly #kernel: Kernel;
   #task: Task | null = null;
   readonly #parked = new Map<Task, Parked>();
@@ -153,7 +155,9 @@ export class Context {
     }
     // Whoever runs next has interrupts enabled, as after a real switch; the sleeper loses its protection.
     this.setIrqsDisabled(false);
-    return kernel.machine.scheduler.wait<T>(waitsFor, hasTimeout, decide);
+    const wait = kernel.machine.scheduler.wait<T>(waitsFor, hasTimeout, decide);
+    this.onWait?.(wait);
+    return wait;
   }
 
   #reportScheduling(task: Task | null): void {

@@ -10,6 +10,8 @@ export interface WaitReport {
   /** What it waits for, in words. */
   readonly waitsFor: string;
   readonly sinceNs: number;
+  /** The wait, for who was told of it when it began. */
+  readonly wait: object;
 }
 
 /** The run cannot go on: every task waits, and nothing that could wake one will happen. */

@@ -339,7 +339,7 @@ export class TaskScheduler implements Scheduler {
     const waits: WaitReport[] = [];
     for (const task of this.#tasks) {
       for (const wait of task.waits) {
-        waits.push({ task: task.name, waitsFor: wait.waitsFor(), sinceNs: wait.sinceNs });
+        waits.push({ task: task.name, waitsFor: wait.waitsFor(), sinceNs: wait.sinceNs, wait });
       }
     }
     const lines = waits.map((wait) => `  task '${wait.task}' waits since ${wait.sinceNs} ns for ${wait.waitsFor}`);

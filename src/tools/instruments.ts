@@ -8,13 +8,15 @@ import {
   fixOf,
   kernelLineOf,
   messageOf,
+  type Trace,
+  takeTrace,
 } from '../checker/index.ts';
 import type { Mem } from '../machine/mem.ts';
 import type { RunFinding, SourcePlace } from './finding.ts';
 
 /** What to attach. */
 export interface InstrumentOptions {
-  /** Take the place in the source of every call: findings name it, and calls cost microseconds. */
+  /** Take the place in the source of every call and wait: reports name it, and calls cost microseconds. */
   readonly places: boolean;
   /** Told every event. */
   readonly onEvent?: EventSink | undefined;
@@ -27,12 +29,19 @@ export interface Instruments {
   /** The run is over, with `error` when it did not come to its end. */
   ended(error?: unknown): void;
   findings(): RunFinding[];
+  /** The stack on which a wait began, for reports of who hangs; '' where no places were taken. */
+  stackOfWait(wait: object): string;
 }
 
 /** Attach to a booted system, before anything runs on it. */
 export function instrument(system: System, options: InstrumentOptions): Instruments {
   if (options.onEvent !== undefined) attachEventStream(system, options.onEvent);
   const checker = attachChecker(system, { places: options.places });
+  const waits = new WeakMap<object, Trace>();
+  const onWait = (wait: object) => {
+    waits.set(wait, takeTrace(onWait));
+  };
+  if (options.places) system.kernel.context.onWait = onWait;
   return {
     driverFailed(message, mem, thrown) {
       const before = checker.findings().length;
@@ -41,6 +50,7 @@ export function instrument(system: System, options: InstrumentOptions): Instrume
     },
     ended: (error) => checker.runEnded(error),
     findings: () => checker.findings().map(asRunFinding),
+    stackOfWait: (wait) => waits.get(wait)?.stack ?? '',
   };
 }
 
