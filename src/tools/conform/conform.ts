@@ -2,14 +2,14 @@
  * Replays what a real kernel was seen to decide, through the same calls that drivers make, on a machine set up like the
  * recorded one. What is expected is only ever compared with, case by case.
  */
-import { GoldenError, type GoldenFile, parseGolden } from './golden.ts';
+import { type Fields, GoldenError, type GoldenFile, parseGolden } from './golden.ts';
 import type { HiddenEvent } from './history.ts';
 import { replayFill, replayIova } from './iova-replay.ts';
 import { replayMasks } from './mask-replay.ts';
 import { agrees, type CaseOutcome, sameJson } from './outcome.ts';
 import { replayPools } from './pool-replay.ts';
 import { type Rig, RigPool } from './rig.ts';
-import { replaySg } from './sg-replay.ts';
+import { readEntries, replaySg } from './sg-replay.ts';
 import { replaySwiotlb } from './swiotlb-replay.ts';
 
 /** A case that came out differently. */
@@ -32,9 +32,9 @@ export interface ConformFileResult {
 
 const FAILURES_SHOWN = 5;
 /** Replays that the search for a history may cost; a file that is what it seems needs one. */
-const MAX_REPLAYS = 1000;
-/** By this case every size of range has been taken once. */
-const FIRST_TAKEN_BY = 40;
+const MAX_REPLAYS = 500;
+/** Ranges of 2^0 to 2^5 pages are cached. */
+const CACHED_ORDERS = 6;
 
 /**
  * Replay one golden file. `path` is shown; `name` is its last part. Throws `GoldenError` for what is no golden file.
@@ -78,10 +78,7 @@ interface Attempt {
 }
 const countFailures = (outcomes: readonly CaseOutcome[]): number => outcomes.filter((one) => !agrees(one)).length;
 
-/**
- * Replay, and where I/O virtual addresses come out differently, look for an unseen event before that which makes the
- * case come out right and leaves those before it right.
- */
+/** Replay, and where I/O virtual addresses come out differently, look for the unseen events that explain them. */
 async function explain(file: GoldenFile): Promise<Attempt> {
   const pool = new RigPool(file.machine);
   let replays = 0;
@@ -94,23 +91,24 @@ async function explain(file: GoldenFile): Promise<Attempt> {
       return { outcomes, history, unseenEvents: rig.unseenEvents };
     });
   };
-  let best = await attempt([], Number.POSITIVE_INFINITY);
-  for (let index = 0; index < best.outcomes.length && replays < MAX_REPLAYS; index++) {
-    const found = best.outcomes[index]!;
-    if (agrees(found)) continue;
-    const failuresSoFar = countFailures(best.outcomes.slice(0, index + 1));
-    for (const event of candidates(file, found, index)) {
+  /** The best that can be made of `base`, whose cases before `from` are settled. */
+  const improve = async (base: Attempt, from: number): Promise<Attempt> => {
+    const index = base.outcomes.findIndex((outcome, i) => i >= from && !agrees(outcome));
+    if (index < 0) return base;
+    let best: Attempt | null = null;
+    const failuresSoFar = countFailures(base.outcomes.slice(0, index + 1));
+    for (const event of candidates(file, base.outcomes[index]!, index)) {
       if (replays >= MAX_REPLAYS) break;
-      const next = await attempt([...best.history, event], index);
+      const history = [...base.history, event];
+      const next = await attempt(history, index);
       if (countFailures(next.outcomes) >= failuresSoFar) continue;
-      const whole = await attempt(next.history, Number.POSITIVE_INFINITY);
-      // Which case was left out shows in those that follow too; when a timer ran shows at once.
-      if (event.what === 'map' && countFailures(whole.outcomes) >= countFailures(best.outcomes)) continue;
-      best = whole;
-      break;
+      const result = await improve(await attempt(history, Number.POSITIVE_INFINITY), index + 1);
+      if (best === null || countFailures(result.outcomes) < countFailures(best.outcomes)) best = result;
+      if (countFailures(best.outcomes) === 0) break;
     }
-  }
-  return best;
+    return best ?? improve(base, index + 1);
+  };
+  return improve(await attempt([], Number.POSITIVE_INFINITY), 0);
 }
 
 /** Unseen events that may explain why case `index` got another address; none where anything else differs. */
@@ -118,12 +116,26 @@ function* candidates(file: GoldenFile, { expected, got }: CaseOutcome, index: nu
   if (file.kind !== 'map_sg' || !sameButAddress(expected, got)) return;
   // Deferred invalidation: whether its timer ran between two cases is not in the file.
   if (/lazy/.test(file.variant)) yield { before: index, what: 'wait' };
-  // An excerpt: a case that is not shown was the first to take a range of some size. The allocator caches ranges of six
-  // sizes, so that the first ones are all taken early.
-  if (index > FIRST_TAKEN_BY) return;
-  for (let before = index; before >= 0; before--) {
-    for (const pages of [1, 2, 4, 8, 16, 32]) yield { before, what: 'map', pages };
+  // An excerpt: a case that is not shown was the first to take a range of some size. The allocator caches six sizes, so
+  // that only the order of the first ones matters.
+  // Outcome 0 is no list, so that list i is outcome i + 1.
+  const orders = file.result
+    .objects('cases')
+    .slice(0, index - 1)
+    .map(orderOf);
+  const afterFirsts = orders.flatMap((order, i) => (orders.indexOf(order) === i ? [i + 2] : []));
+  for (const before of [...new Set([index, ...afterFirsts.reverse(), 1])]) {
+    for (let order = 0; order < CACHED_ORDERS; order++) {
+      if (!orders.includes(order)) yield { before, what: 'map', pages: 2 ** order };
+    }
   }
+}
+
+/** The power of two of the pages that a list takes. */
+function orderOf(entry: Fields): number {
+  let pages = 0;
+  for (const { offset, length } of readEntries(entry)) pages += Math.ceil(((offset % 4096) + length) / 4096);
+  return Math.ceil(Math.log2(Math.max(pages, 1)));
 }
 
 /** Whether nothing but the first address differs. */

@@ -97,7 +97,8 @@ function compareList(
   return { name, expected, got, bounce: address.bounce };
 }
 
-function readEntries(entry: Fields): Entry[] {
+/** @internal The entries of a list: [offset in the page, length]. */
+export function readEntries(entry: Fields): Entry[] {
   const list = entry.list('in');
   if (list.length === 0 || list.length > MAX_ENTRIES) {
     throw new GoldenError(`${entry.where}.in: expected 1 to ${MAX_ENTRIES} entries, found ${list.length}`);
