@@ -14,7 +14,13 @@ import {
   writelRelaxed,
 } from '../kernel/index.ts';
 import { SMMU, SMMU_CMD_TLBI, SMMU_OP } from '../regs/smmu-v3.ts';
-import { SMMU_POLL_TIMEOUT_US, type SmmuBatch, type SmmuCmdq, type SmmuEvtq } from './arm-smmu-v3-queue.ts';
+import {
+  CMDQ_BATCH_ENTRIES,
+  SMMU_POLL_TIMEOUT_US,
+  type SmmuBatch,
+  type SmmuCmdq,
+  type SmmuEvtq,
+} from './arm-smmu-v3-queue.ts';
 import type { StreamTable } from './arm-smmu-v3-strtab.ts';
 
 const R = SMMU;
@@ -113,6 +119,11 @@ export class ArmSmmuDevice {
     }
     if (R.IDR1.ATTR_TYPES_OVR.test(idr1)) this.features |= Feature.ATTR_TYPES_OVR;
     this.commandBits = R.IDR1.CMDQS.get(idr1);
+    if (2 ** this.commandBits <= CMDQ_BATCH_ENTRIES) {
+      // A batch and its CMD_SYNC must fit.
+      devErr(this.dev, `command queue size <= ${CMDQ_BATCH_ENTRIES} entries not supported`);
+      return ENXIO;
+    }
     this.eventBits = R.IDR1.EVENTQS.get(idr1);
     this.sidBits = R.IDR1.SIDSIZE.get(idr1);
     // A two-level table that one second level covers is no more than that.

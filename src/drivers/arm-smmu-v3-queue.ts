@@ -32,7 +32,7 @@ export const SMMU_POLL_TIMEOUT_US = 1_000_000;
 /** How long the CPU sleeps at most while it waits for a queue; events come by themselves meanwhile. */
 const POLL_NS = 100;
 /** Commands collected before they are handed over. @linux CMDQ_BATCH_ENTRIES */
-const CMDQ_BATCH_ENTRIES = 64;
+export const CMDQ_BATCH_ENTRIES = 64;
 const CMD_WORDS = SMMU_CMD_BYTES / 4;
 const EVT_WORDS = SMMU_EVT_BYTES / 4;
 const OVERFLOW = SMMU_PAGE1.EVENTQ_PROD.OVFLG.mask;

@@ -62,7 +62,7 @@ export interface MappingBackend {
   readonly cached: boolean;
   /** The device is refused what is not mapped. */
   readonly isolates: boolean;
-  make(options: MappingRigOptions): MappingRig;
+  make(options: MappingRigOptions): MappingRig | Promise<MappingRig>;
   /** Titles of cases it cannot run, and why not. */
   readonly skips?: Readonly<Record<string, string>>;
 }
@@ -78,14 +78,14 @@ export function mappingOpsCases(backend: MappingBackend): void {
   }
   for (const [title, body] of Object.entries(cases)) {
     test(`${backend.name}: ${title}`, { skip: skips[title] ?? false }, async () => {
-      const rig = backend.make({ seed: 1, cacheNoise: 'off' });
+      const rig = await backend.make({ seed: 1, cacheNoise: 'off' });
       await rig.kernel.run(() => body(rig, backend));
     });
   }
   for (const [title, { seeds, body }] of Object.entries(seededCases)) {
     test(`${backend.name}: ${title}`, { skip: skips[title] ?? false }, async () => {
       for (let seed = 1; seed <= seeds; seed++) {
-        const rig = backend.make({ seed, cacheNoise: 'on' });
+        const rig = await backend.make({ seed, cacheNoise: 'on' });
         try {
           await rig.kernel.run(() => body(rig, seed));
         } catch (error) {
