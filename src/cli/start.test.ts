@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { boardsWithChannels } from '../boards/index.ts';
+import { boards, boardsWithChannels } from '../boards/index.ts';
 import { runScript } from './testing.cases.ts';
 
 const script = fileURLToPath(new URL('./start.ts', import.meta.url));
@@ -29,9 +29,18 @@ test('npm start tests every board, copies a file, shows the stale bytes, and end
   assert.match(stdout, /missing-sync\.ts:18:5\n/);
   assert.match(stdout, /\n {4}> 18 \| {5}expectBytes\(target, 0x5a, 'the target'\);\n {9}\| {5}\^\n/);
   assert.match(stdout, /mend: add dmaSyncSingleForCpu\(dev, handle, 4096, DMA_FROM_DEVICE\) before line 18\n/);
+  assert.match(stdout, /why: {2}npx dmakit rules dma\/missing-sync-for-cpu\n/);
+  for (const { name, title } of boardsWithChannels) {
+    assert.ok(
+      stdout.split('\n').some((line) => line.startsWith(`  ${name} `) && line.endsWith(`  ${title}`)),
+      name,
+    );
+  }
+  const leftOut = stdout.split('\n').find((line) => line.includes('no DMA engine for others to use')) ?? '';
+  for (const board of boards)
+    assert.equal(leftOut.includes(board.name), !boardsWithChannels.includes(board), board.name);
   assert.match(stdout, /try next: npx dmakit run examples\/with-sync\.ts /);
-  const boards = boardsWithChannels.length;
-  assert.match(stdout, new RegExp(`\\n${boards} boards, \\d+ channels, \\d+ tests, 0 failures\\n$`));
+  assert.match(stdout, new RegExp(`\\n${boardsWithChannels.length} boards, \\d+ channels, \\d+ tests, 0 failures\\n$`));
 });
 
 test('Ctrl-C ends npm start early with what was done, and leaves nothing behind', async () => {

@@ -18,8 +18,9 @@ import { processIo } from './process-io.ts';
 import type { RunRecord } from './run-protocol.ts';
 import { supervise } from './run-supervisor.ts';
 import { placeText, quoteSource } from './source-place.ts';
-import { chooseBoards, matrix } from './systems.ts';
+import { chooseBoards, matrix, type Skipped } from './systems.ts';
 import { formatBytes, formatTable } from './table.ts';
+import { listOf } from './values.ts';
 
 /** Transfers of each channel: a board has eight or more channels, and shall make a thousand transfers at least. */
 const ITERATIONS = 250;
@@ -31,34 +32,41 @@ const FILE_BYTES = 10_000_000;
 export async function start(io: CliIo): Promise<number> {
   const colors = colorsFor(io.stdout, io.env);
   const say = (text: string) => io.stdout.write(text);
-  say(`${colors.bold('dmatest')}: random copies on every channel, each byte verified\n\n`);
-  const { runs, interrupted } = await campaign(
-    io,
-    matrix(await chooseBoards('all', 'dmatest')),
-    { iterations: ITERATIONS },
-    SEED,
-  );
-  say(
-    tableOf(
-      runs.flatMap(({ rows }) => rows),
-      colors,
-      true,
-    ),
-  );
+  const chosen = await chooseBoards('all', 'dmatest');
+  say(`${colors.bold('dmatest')}: the kernel's own test on simulated boards; random copies, each byte verified\n\n`);
+  for (const { name, title } of chosen.boards) say(`  ${name.padEnd(nameWidth(chosen.boards))}  ${title}\n`);
+  say('\n');
+  const { runs, interrupted } = await campaign(io, matrix(chosen), { iterations: ITERATIONS }, SEED);
+  const rows = runs.flatMap((run) => run.rows);
+  say(tableOf(rows, colors, true));
+  say(colors.dim('iops and KB/s count simulated time, wall s the time of this computer\n'));
+  if (chosen.skipped.length > 0) say(`\n${leftOut(chosen.skipped)}\n`);
   for (const run of runs) say(troublesOf(run, colors));
   if (interrupted) return stopped(io, runs);
 
   const file = largeFile();
-  say(`\n${colors.bold('copy')}: ${basename(file)} through each board's DMA engine\n\n`);
+  say(`\n${colors.bold('copy')}: a real file, ${basename(file)}, through each board's DMA engine and back to disk\n\n`);
   const copied = await copies(io, file);
   if (io.signal.aborted) return stopped(io, runs);
 
-  say(`\n${colors.bold('run')}: why this tool exists. A driver of 20 lines, written on a PC:\n`);
+  say(
+    `\n${colors.bold('run')}: why this tool exists. examples/missing-sync.ts copies 4 KiB by DMA and reads the result:\n`,
+  );
   const shown = await demonstration(io);
   if (io.signal.aborted) return stopped(io, runs);
   say(`\n${colors.bold(summary(runs))}\n`);
   const { failures, findings } = totalOf(runs);
   return failures + findings === 0 && copied && shown ? EXIT_OK : EXIT_FINDINGS;
+}
+
+const nameWidth = (list: readonly Board[]): number => Math.max(...list.map(({ name }) => name.length));
+
+/** One sentence for boards that have nothing to test here. */
+function leftOut(skipped: readonly Skipped[]): string {
+  const names = skipped.map(({ board }) => board);
+  const have = names.length === 1 ? 'has' : 'have';
+  const next = `npx dmakit run examples/edu.ts --board ${names[0]}`;
+  return `${listOf(names, 'and')} ${have} no DMA engine for others to use: their devices do DMA themselves (try: ${next})`;
 }
 
 function stopped(io: CliIo, runs: readonly DmatestBoardRun[]): number {
@@ -87,7 +95,7 @@ async function copies(io: CliIo, source: string): Promise<boolean> {
     for (const board of boardsWithChannels) {
       if (io.signal.aborted) return false;
       const report = await copyFile(io, copyJob(board, source, join(dir, board.name)));
-      right &&= report.verified;
+      right &&= report.verified && report.findings.length === 0 && report.splats.length === 0;
       const rate = (seconds: number) => `${formatBytes(report.bytes / seconds)}/s`;
       rows.push([
         ...[board.name, report.channel, formatBytes(report.bytes), rate(report.simulatedS), rate(report.wallS)],
@@ -143,6 +151,7 @@ async function demonstration(io: CliIo): Promise<boolean> {
   io.stdout.write(
     `\n${wrap(finding.message, '  ')}\n\n  ${placeText(finding.at)}\n${quoteSource(finding.at, '    ')}` +
       `  ${colors.cyan('mend:')} ${finding.fix}\n` +
+      `  ${colors.dim(`why:  npx dmakit rules ${finding.rule}`)}\n` +
       `\n  try next: ${colors.bold('npx dmakit run examples/with-sync.ts --board zynq-a9 --seeds 1..100')}\n`,
   );
   return wellThere;
