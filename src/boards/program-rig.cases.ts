@@ -78,10 +78,12 @@ export class ProgramRig {
     return new ProgramRig(system, masters, options.checked ?? false);
   }
 
-  /** Take the first devices that are masters of the bus and have a driver; where there is but one, it gets a twin. */
+  /** Take some devices that have a driver and are masters of the bus for others than the platform itself; where there is but one, it gets a twin. */
   findDevices(maskBits: readonly number[]): void {
     const { devices } = this.kernel;
-    const found = devices.filter((dev) => dev.driver !== null && this.#masters.has(dev.name));
+    const isMaster = ({ name }: Device): boolean =>
+      this.#masters.has(name) && this.#masters.get(name)?.observed !== false;
+    const found = devices.filter((dev) => dev.driver !== null && isMaster(dev));
     const chosen = found.length <= DEVICES ? found : [found[0]!, found[1]!, found[found.length - 1]!];
     const first = chosen[0];
     if (first === undefined) throw new Error(`${this.system.board} has no device that is a master of the bus`);
