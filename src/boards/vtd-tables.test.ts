@@ -169,6 +169,25 @@ test('in lazy mode a table stays in memory until the domain was flushed', async 
   });
 });
 
+test('what was in a page before it became a table is nothing to a walker that does not snoop', () => {
+  const s = vtdSystem({ coherent: false, unit: { coherent: false }, ramBytes: 8 << 20, devices: 0 });
+  const { kernel, machine } = s;
+  const { cpu32 } = machine.ram[0]!;
+  const pages = Array.from({ length: 1000 }, () => s.page());
+  for (const page of pages) {
+    // Old data that looks like entries, in memory and not in the cache alone.
+    const at = s.phys(page);
+    for (let i = 0; i < 1024; i += 2) cpu32[at / 4 + i] = 0x20_0003;
+    machine.cacheFlush(at, PAGE_SIZE);
+  }
+  for (const page of pages) kernel.pages.release(page, 0);
+  const dev = s.add(0x16);
+  const addr = dmaMapPage(dev, s.page(), 0, PAGE_SIZE, DMA_TO_DEVICE);
+  assert.ok(s.reads(addr));
+  // In other cache lines of the last, the middle and the first table than the entries that were written.
+  for (const other of [addr - 64 * PAGE_SIZE, addr - 64 * MIB2, addr + 64 * GIB]) assert.equal(s.reads(other), false);
+});
+
 test('a large page takes the place of an empty table, but not of one with pages', () => {
   const { s, domain } = byHand();
   assert.equal(map(domain, GIB, 0x1000, PAGE_SIZE), OK);
