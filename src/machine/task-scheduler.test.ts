@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ForeignAwaitError, type Wait } from './scheduler.ts';
+import { ForeignAwaitError, LockupError, type Wait } from './scheduler.ts';
 import { type SchedulerHost, TaskScheduler } from './task-scheduler.ts';
 
 /** A host whose only events are wakes at given times. */
@@ -20,6 +20,7 @@ class Host implements SchedulerHost {
     event.run();
     return true;
   }
+  happenings = 0;
   yielded(): void {}
   sleep(ns: number): Promise<void> {
     const wait = this.scheduler.wait<void>(() => 'sleep', true);
@@ -215,4 +216,27 @@ test('a thousand tasks that hand a token round keep their order', async () => {
     order,
     Array.from({ length: 1000 }, (_, i) => i),
   );
+});
+
+test('a task that sleeps and looks again without end is reported, where it sleeps', async () => {
+  const host = new Host();
+  const run = host.scheduler.run('poller', async () => {
+    for (;;) await host.sleep(1e6);
+  });
+  await assert.rejects(run, (error: Error) => {
+    assert.ok(error instanceof LockupError);
+    assert.match(error.message, /'poller' sleeps \(sleep\) and looks again without end; for 300\.0 s/);
+    assert.match(error.stack ?? '', /task-scheduler\.test\.ts/);
+    return true;
+  });
+});
+
+test('sleeping often is no fault while hardware goes on', async () => {
+  const host = new Host();
+  await host.scheduler.run('patient', async () => {
+    for (let n = 0; n < 350_000; n++) {
+      if (n % 200_000 === 0) host.happenings++;
+      await host.sleep(1e6);
+    }
+  });
 });

@@ -1,6 +1,7 @@
 import {
   ForeignAwaitError,
   HungTaskError,
+  LockupError,
   type Scheduler,
   type Task,
   type Wait,
@@ -14,6 +15,8 @@ export interface SchedulerHost {
   idle(): boolean;
   /** A task gets the CPU back at the very time at which it began to wait: tasks that yield must not stop time. */
   yielded(): void;
+  /** Counts what happened besides time-outs: events of models, posted writes, interrupts. */
+  readonly happenings: number;
   /** True while a model's or an event's code runs. */
   readonly inHardware: boolean;
 }
@@ -24,6 +27,11 @@ const HUNG_TASK_NS = 120e9;
 const HUNG_ANYWAY_NS = 3600e9;
 /** Promise reactions after which a task that neither waits nor ends awaits something foreign, or spins. */
 const MAX_HOPS = 250_000;
+/** So many waits with a time-out, with nothing but time-outs between them for so long, look for what will never come; */
+const MAX_IDLE_SLEEPS = 300_000;
+const MAX_IDLE_SLEEP_NS = 120e9;
+/** and so many do, however short they are. */
+const MAX_SHORT_IDLE_SLEEPS = 3_000_000;
 /** Every so many wake-ups the host gets a turn of its event loop: signals, progress, a browser's screen. */
 const WAKES_PER_TURN = 1024;
 
@@ -171,6 +179,10 @@ export class TaskScheduler implements Scheduler {
   #queueHead = 0;
   #queued = 0;
   #outsideSettled: (() => void) | null = null;
+  // Waits with a time-out since something happened, and what the host's count was and the time when they began.
+  #idleSleeps = 0;
+  #happenings = -1;
+  #idleSinceNs = 0;
 
   constructor(host: SchedulerHost) {
     this.#host = host;
@@ -195,9 +207,30 @@ export class TaskScheduler implements Scheduler {
     if (task === null || this.#host.inHardware) {
       throw new Error(`only a task can wait (for ${waitsFor()}); now no task runs`);
     }
+    if (hasTimeout) this.#countSleep(task, waitsFor);
     const wait = new TaskWait<T>(this, task, waitsFor, hasTimeout, this.#host.now(), decide);
     task.waits.push(wait as unknown as TaskWait<unknown>);
     return wait;
+  }
+
+  /** A driver that sleeps and looks again without end would run for ever: nothing in it is hung, and nothing spins. */
+  #countSleep(task: TaskRecord, waitsFor: () => string): void {
+    const { happenings } = this.#host;
+    if (happenings !== this.#happenings) {
+      this.#happenings = happenings;
+      this.#idleSleeps = 0;
+      this.#idleSinceNs = this.#host.now();
+    } else if (++this.#idleSleeps >= MAX_IDLE_SLEEPS) {
+      const idleNs = this.#host.now() - this.#idleSinceNs;
+      if (idleNs < MAX_IDLE_SLEEP_NS && this.#idleSleeps < MAX_SHORT_IDLE_SLEEPS) return;
+      const seconds = (idleNs / 1e9).toFixed(1);
+      const error = new LockupError(
+        `lockup: task '${task.name}' sleeps (${waitsFor()}) and looks again without end; for ${seconds} s of simulated ` +
+          'time nothing has happened that could change what it looks at',
+      );
+      this.abort(error);
+      throw error;
+    }
   }
 
   async join(task: Task): Promise<void> {

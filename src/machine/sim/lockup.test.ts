@@ -124,3 +124,23 @@ test('tasks that wake each other do not stop time, and are reported when nothing
   });
   await assert.rejects(run, (error: Error) => error instanceof LockupError && /'yielder'/.test(error.message));
 });
+
+test('sleeping for what a model brings late ends with it; what nothing brings does not sleep for ever', async () => {
+  const { machine, device } = makeRig();
+  const { scheduler } = machine;
+  const sleep = (ns: number) => {
+    const wait = scheduler.wait<void>(() => 'msleep', true);
+    machine.after(ns, () => wait.wake());
+    return wait.promise;
+  };
+  await scheduler.run('patient', async () => {
+    machine.after(1e9, () => {
+      device.scratch = 1;
+    });
+    while (machine.read32(reg(SCRATCH)) === 0) await sleep(1e6);
+  });
+  const run = scheduler.run('poller', async () => {
+    while (machine.read32(reg(SCRATCH)) === 1) await sleep(1e6);
+  });
+  await assert.rejects(run, (error: Error) => error instanceof LockupError && /sleeps \(msleep\)/.test(error.message));
+});
