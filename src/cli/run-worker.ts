@@ -6,7 +6,7 @@ import type { DriverDefinition } from '../tools/driver.ts';
 import { checkDriver, DriverDefinitionError } from '../tools/driver.ts';
 import type { RunFinding, SourcePlace } from '../tools/finding.ts';
 import { instrument } from '../tools/instruments.ts';
-import { runDriver } from '../tools/run-driver.ts';
+import { type DriverRun, runDriver } from '../tools/run-driver.ts';
 import { type BoardFileError, importBoard } from './board-file.ts';
 import { EventOutput } from './event-output.ts';
 import { countBeats } from './heartbeat.ts';
@@ -38,6 +38,11 @@ const timelineText =
     : new SharedText((bytes) => tell({ type: 'timeline', text: bytes.toString('utf8') }), input.timeline);
 let events: EventOutput | undefined;
 Object.assign(globalThis, { [HELD_BACK]: () => events?.end() });
+
+/** Rejected promises that nobody handles, and why they were rejected. */
+const rejected = new Map<Promise<unknown>, unknown>();
+process.on('unhandledRejection', (reason, promise) => rejected.set(promise, reason));
+process.on('rejectionHandled', (promise) => rejected.delete(promise));
 
 for (const [index, job] of input.jobs.entries()) {
   tell({ type: 'started', index });
@@ -93,7 +98,8 @@ async function runOne(job: RunJob, board: Board, driver: DriverDefinition): Prom
   events = undefined;
   if (traceText !== null || timelineText !== null) events = new EventOutput(system, traceText, timelineText);
   const instruments = instrument(system, { places: true, onEvent: events?.event });
-  const run = await runDriver(system, driver, instruments);
+  rejected.clear();
+  const run = withRejections(await runDriver(system, driver, instruments), await unhandled());
   events?.end();
   const waits = run.waits.map(({ task, waitsFor, sinceNs, wait }) => {
     return { task, waitsFor, sinceNs, at: userPlace(instruments.stackOfWait(wait), installation) ?? null };
@@ -117,6 +123,20 @@ async function runOne(job: RunJob, board: Board, driver: DriverDefinition): Prom
     simulatedNs: run.simulatedNs,
     wallS: (performance.now() - startMs) / 1000,
   };
+}
+
+/** The reasons of rejections that nobody handles, once the host has told all of them. */
+async function unhandled(): Promise<unknown[]> {
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  return [...rejected.values()];
+}
+/** A driver that loses an error is not well, though it came to its end. */
+function withRejections(run: DriverRun, reasons: readonly unknown[]): DriverRun {
+  if (run.outcome !== 'ok' || reasons.length === 0) return run;
+  const [reason] = reasons;
+  const thrown = reason instanceof Error ? `${reason.name}: ${reason.message}` : String(reason);
+  const stack = reason instanceof Error ? (reason.stack ?? '') : '';
+  return { ...run, outcome: 'failed', message: `nobody handles a rejected promise: ${thrown}`, stack };
 }
 
 /** The checker does not know where tasks wait: who hangs does so at the user's wait. */

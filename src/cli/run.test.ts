@@ -15,7 +15,7 @@ function driver(name: string, main: string, more = ''): string {
     path,
     `import { ENODEV, KernelBug } from 'dmakit/base';
 import { dmaAsyncIssuePending, dmaenginePrepDmaMemcpy, dmaengineSubmit, DMA_PREP_INTERRUPT, describeOutstanding, transfer } from 'dmakit/dmaengine';
-import { Completion, complete, cpuRelax, DMA_FROM_DEVICE, DMA_TO_DEVICE, GFP_KERNEL, kmalloc, localIrqDisable, SpinLock, spinLock, waitForCompletion } from 'dmakit/kernel';
+import { Completion, complete, cpuRelax, DMA_FROM_DEVICE, DMA_TO_DEVICE, GFP_KERNEL, kmalloc, localIrqDisable, msleep, SpinLock, spinLock, waitForCompletion } from 'dmakit/kernel';
 import { dmaMappingError, dmaMapSingle, dmaUnmapSingle } from 'dmakit/mapping';
 import { defineDriver } from 'dmakit/tools';
 export default defineDriver({
@@ -99,6 +99,29 @@ test('a driver that never calls issue_pending hangs, and the report says what it
 test('a driver that polls for a bit which never comes is a lockup, not an endless run', async () => {
   const run = await runOf(driver('poll', 'let bit = 0; while (bit === 0) cpuRelax(kernel);'));
   assert.equal(run.outcome, 'lockup');
+});
+
+test('a driver that sleeps and looks again for a bit which never comes is a lockup, with the line of its sleep', async () => {
+  const path = driver('sleepy-poll', 'let bit = 0; while (bit === 0) await msleep(kernel, 1);');
+  const run = await runOf(path);
+  assert.equal(run.outcome, 'lockup');
+  assert.match(run.message, /sleeps \(msleep\(1\)\) and looks again without end/);
+  assert.equal(run.at, placeIn(path, 'msleep(kernel, 1)'));
+});
+
+test('a promise that is rejected while nobody awaits it fails the run, with its place', async () => {
+  const path = driver(
+    'floating',
+    "const step = async () => { await msleep(kernel, 1); throw new Error('no such queue'); };\n    void step(); await msleep(kernel, 5); unmap();",
+  );
+  const run = await runOf(path);
+  assert.deepEqual([run.outcome, run.message], ['failed', 'nobody handles a rejected promise: Error: no such queue']);
+  assert.equal(run.at, placeIn(path, "new Error('no such queue')"));
+  const late = driver(
+    'late',
+    "const step = Promise.reject(new Error('x')); await msleep(kernel, 1); await step.catch(() => {}); unmap();",
+  );
+  assert.equal((await runOf(late)).outcome, 'ok', 'somebody does, later');
 });
 
 test('a driver that awaits something foreign is told so', async () => {
@@ -409,6 +432,7 @@ test('JUnit and SARIF reports hold every run and every finding', async () => {
     sarif.runs[0].tool.driver.rules.map(({ id }: { id: string }) => id),
     ['run/wrong-bytes'],
   );
+  assert.equal(sarif.runs[0].tool.driver.rules[0].shortDescription.text, 'What arrives is what the driver expects.');
   const { region } = result.locations[0].physicalLocation;
   assert.equal(`${path}:${region.startLine}:${region.startColumn}`, placeIn(path, 'expectBytes(source'));
 });
