@@ -3,6 +3,7 @@ import { relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { RunFinding, SourcePlace } from '../tools/finding.ts';
 import type { RunRecord } from './run-protocol.ts';
+import { ruleOf } from './run-rules.ts';
 import { placeText } from './source-place.ts';
 
 /** One test suite, one case per run. */
@@ -66,18 +67,25 @@ function xml(text: string): string {
 /** One SARIF 2.1.0 log with one run; a result for each finding and for each run that ended badly without one. */
 export function sarifReport(records: readonly RunRecord[]): unknown {
   const results = records.flatMap(resultsOf);
-  const rules = [...new Set(results.map(({ ruleId }) => ruleId))].sort();
+  const rules = [...new Set(results.map(({ ruleId }) => ruleId))].sort().map(ruleForm);
   return {
     $schema: 'https://json.schemastore.org/sarif-2.1.0.json',
     version: '2.1.0',
     runs: [
       {
-        tool: { driver: { name: 'dmakit', rules: rules.map((id) => ({ id })) } },
+        tool: { driver: { name: 'dmakit', rules } },
         originalUriBaseIds: { ROOT: { uri: pathToFileURL(`${process.cwd()}/`).href } },
         results,
       },
     ],
   };
+}
+
+/** A rule as code review shows it beside its results. */
+function ruleForm(id: string) {
+  const rule = ruleOf(id);
+  if (rule === undefined) return { id };
+  return { id, shortDescription: { text: rule.statement }, help: { text: rule.page } };
 }
 
 const LEVELS = { error: 'error', portability: 'warning', note: 'note' } as const;

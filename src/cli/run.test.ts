@@ -338,6 +338,28 @@ test('seeds and modes make a matrix, in the order given', async () => {
   );
 });
 
+test('of all boards, those that lack a mode are skipped with the reason; a mode of none is wrong usage', async () => {
+  const path = driver('modes', 'unmap();');
+  const args = ['run', path, '--mode', 'iommu=off;default', '--seeds', '1..2'];
+  const { code, stdout } = await dmakit(...args, '--json');
+  assert.equal(code, 0);
+  const { runs } = JSON.parse(stdout) as { runs: Run[] };
+  const rpi3 = runs.filter(({ board }) => board === 'rpi3');
+  assert.deepEqual(
+    rpi3.map(({ mode, seed, outcome }) => [mode, seed, outcome]),
+    [
+      ['default', 1, 'ok'],
+      ['default', 2, 'ok'],
+      ['iommu=off', 1, 'skipped'],
+    ],
+  );
+  assert.match(rpi3[2]!.message, /^it has no mode 'iommu=off'; its modes are coherent, /);
+  assert.match((await dmakit(...args)).stdout, /\nrpi3 iommu=off: skipped: it has no mode 'iommu=off'; its modes are /);
+  const alone = await dmakit('run', path, '--board', 'rpi3', '--mode', 'iommu=off');
+  assert.deepEqual([alone.code, alone.stdout], [2, '']);
+  assert.match(alone.stderr, /^dmakit run: --mode 'iommu=off': rpi3: it has no mode 'iommu=off'; its modes are /);
+});
+
 test('no run sees what an earlier one left in the variables of the file', async () => {
   const path = join(dir, 'stateful.ts');
   writeFileSync(
