@@ -83,11 +83,6 @@ export async function chooseBoards(text: string, needsEngine?: string): Promise<
   return { ...chosen, boards: [board] };
 }
 
-/** Every board, for what needs a DMA engine or does not. */
-export function allBoards(needsEngine?: string): Promise<Chosen> {
-  return chooseBoards('all', needsEngine);
-}
-
 /** `--board B|FILE` where one is needed. `needsEngine` as above. */
 export async function chooseBoard(text: string, needsEngine?: string): Promise<Board> {
   if (text === 'all') {
