@@ -29,16 +29,16 @@ import {
 import { iommuDmaMapSg, iommuDmaSyncSgForCpu, iommuDmaSyncSgForDevice, iommuDmaUnmapSg } from './dma-iommu-sg.ts';
 import { IOVA_MAX_CACHED_PAGES } from './iova-rcache.ts';
 
-/** What is larger than the allocator's caches keep is slow to map. @linux iommu_dma_opt_mapping_size */
+/** What is larger than the allocator's caches keep is slow to map. (Linux: iommu_dma_opt_mapping_size) */
 function optMappingSize(dev: Device): number {
   return IOVA_MAX_CACHED_PAGES * dmaCookie(dmaDomain(dev)).granule;
 }
-/** @linux iommu_dma_max_mapping_size */
+/** (Linux: iommu_dma_max_mapping_size) */
 function maxMappingSize(dev: Device): number {
   const { backend } = ioTlbMemOf(dev);
   return devUseSwiotlb(dev) && backend !== null ? backend.maxMappingSize(dev) : SIZE_MAX;
 }
-/** Segments merge where one ends and the next begins at a page. @linux iommu_dma_get_merge_boundary */
+/** Segments merge where one ends and the next begins at a page. (Linux: iommu_dma_get_merge_boundary) */
 function getMergeBoundary(dev: Device): number {
   return dmaCookie(dmaDomain(dev)).granule - 1;
 }

@@ -102,7 +102,7 @@ function stretch(dev: Device, sgl: Scatterlist, nents: number, granule: number):
   return total;
 }
 
-/** Restore the entries and fill in the bus segments. Returns their number. @linux __finalise_sg */
+/** Restore the entries and fill in the bus segments. Returns their number. (Linux: __finalise_sg) */
 function finalise(dev: Device, sgl: Scatterlist, nents: number, iova: number): number {
   const mask = dmaGetSegBoundary(dev);
   const maxLength = dmaGetMaxSegSize(dev);
@@ -135,7 +135,7 @@ function finalise(dev: Device, sgl: Scatterlist, nents: number, iova: number): n
   return count;
 }
 
-/** Restore the entries after a failure. @linux __invalidate_sg */
+/** Restore the entries after a failure. (Linux: __invalidate_sg) */
 function invalidate(sgl: Scatterlist, nents: number): void {
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) {
@@ -202,7 +202,7 @@ export function iommuDmaUnmapSg(
   if (end !== 0) unmapRange(dev, start, end - start);
 }
 
-/** Every entry by itself, so that each bounces where it must. @linux iommu_dma_map_sg_swiotlb */
+/** Every entry by itself, so that each bounces where it must. (Linux: iommu_dma_map_sg_swiotlb) */
 function mapSgBounced(dev: Device, sgl: Scatterlist, nents: number, dir: DmaDataDirection, attrs: number): number {
   sgl.dmaFlags |= SG_DMA_SWIOTLB;
   let sg: Scatterlist | null = sgl;

@@ -9,9 +9,9 @@ import type { IommuDomain } from './domain.ts';
 import { freeIovaFast, type IovaRcaches } from './iova-rcache.ts';
 import { iommuObserver } from './observer.ts';
 
-/** Entries of the ring of one CPU. @linux IOVA_DEFAULT_FQ_SIZE */
+/** Entries of the ring of one CPU. (Linux: IOVA_DEFAULT_FQ_SIZE) */
 const IOVA_DEFAULT_FQ_SIZE = 256;
-/** @linux IOVA_DEFAULT_FQ_TIMEOUT */
+/** (Linux: IOVA_DEFAULT_FQ_TIMEOUT) */
 const IOVA_DEFAULT_FQ_TIMEOUT_NS = 10_000_000;
 
 /** See the file's head. @linux iova_fq */

@@ -71,7 +71,7 @@ export function ofIrqParseOne(node: OfNode, index: number): OfPhandleArgs | null
   return args.length === count ? followMap({ node: controller, args }, unitAddress(node, controller)) : null;
 }
 
-/** Through the `interrupt-map` of a bus that is no controller itself; `at` is the device's unit address. @linux of_irq_parse_raw */
+/** Through the `interrupt-map` of a bus that is no controller itself; `at` is the device's unit address. (Linux: of_irq_parse_raw) */
 function followMap(from: OfPhandleArgs, at: readonly number[]): OfPhandleArgs | null {
   let { node, args } = from;
   let unit = at;
