@@ -19,7 +19,11 @@ const HIGH = 'iommu.strict=1 iommu.forcedac=1';
 const SG_PAGES = 16;
 
 async function system(options: SmmuSystemOptions, live = 0): Promise<SmmuSystem> {
-  const made = await smmuSystem({ ramBytes: 128 << 20, unit: { commandQueueBits: 16, eventQueueBits: 15 }, ...options });
+  const made = await smmuSystem({
+    ramBytes: 128 << 20,
+    unit: { commandQueueBits: 16, eventQueueBits: 15 },
+    ...options,
+  });
   dmaSetMask(made.dev, dmaBitMask(48));
   const page = made.page();
   for (let i = 0; i < live; i++) dmaMapPage(made.dev, page, 0, 4096, DMA_TO_DEVICE);

@@ -43,18 +43,18 @@ export const Feature = {
 const OAS_BITS = [32, 36, 40, 42, 44, 48, 52] as const;
 /** Addresses of the kernel's own tables have so many bits. @linux VA_BITS */
 export const VA_BITS = 48;
-/** Cacheability of CR1: write-back. @linux CR1_CACHE_WB */
+/** Cacheability of CR1: write-back. */
 const CR1_CACHE_WB = 1;
 const SH_ISH = 3;
 /** A CFGI_STE_RANGE of everything. */
 const CFGI_ALL_RANGE = 31;
 const { NUM, SCALE } = SMMU_CMD_TLBI.W0;
 const { TG, TTL } = SMMU_CMD_TLBI.W2;
-/** Granules of a range: at most 32 times a power of two. @linux CMDQ_TLBI_RANGE_NUM_MAX */
+/** Granules of a range: at most 32 times a power of two. */
 const RANGE_NUM_MAX = 31;
 const GRANULE_SHIFT = 12;
 
-/** Numbers from 1 on, each given out once. @linux struct ida, xa_alloc */
+/** Numbers from 1 on, each given out once. */
 class NumberPool {
   readonly #limit: number;
   readonly #free: number[] = [];

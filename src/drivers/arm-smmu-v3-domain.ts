@@ -93,7 +93,6 @@ export class ArmSmmuDomain extends IommuDomain implements LpaeFlushOps {
   flushWalk(iova: number, size: number, granule: number): void {
     this.#invalidate(iova, size, granule, false);
   }
-  /** @linux arm_smmu_tlb_inv_range_domain */
   #invalidate(iova: number, size: number, granule: number, leaf: boolean): void {
     const op = this.stage === 1 ? SMMU_OP.TLBI_NH_VA : SMMU_OP.TLBI_S2_IPA;
     this.smmu.batchRange(this.#batch, op, this.#tag, iova, size, granule, leaf ? 1 : 0);

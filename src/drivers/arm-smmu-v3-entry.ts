@@ -211,7 +211,7 @@ export class EntryWriter {
       put(target, 0, 1);
     }
   }
-  /** Which quadwords differ in bits that matter, as bits. @linux arm_smmu_entry_qword_diff */
+  /** Which quadwords differ in bits that matter, as bits. */
   #compare(target: EntryWords, used: UsedBits): number {
     const entry = this.#entry;
     const currentUsed = this.#currentUsed;
@@ -226,7 +226,7 @@ export class EntryWriter {
     }
     return differing;
   }
-  /** Store quadwords that differ, each at once. Returns whether any did. @linux entry_set */
+  /** Store quadwords that differ, each at once. Returns whether any did. */
   #put(mem: Mem, offset: number, from: EntryWords, first: number, count: number): boolean {
     const entry = this.#entry;
     let changed = false;

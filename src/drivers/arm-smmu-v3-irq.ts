@@ -23,14 +23,13 @@ import { type ArmSmmuDevice, Feature } from './arm-smmu-v3-device.ts';
 import { hex64 } from './arm-smmu-v3-queue.ts';
 
 const { GERROR, GERRORN, IRQ_CTRL, IRQ_CTRLACK } = SMMU;
-/** @linux GERROR_ERR_MASK */
 const GERROR_ERR_MASK = 0x1fd;
 const EVENT_NAMES = Object.fromEntries(Object.entries(SMMU_EVT).map(([name, id]) => [id, name]));
 
 /** Finds the device that has a stream id, or null. */
 export type DeviceOfStream = (sid: number) => Device | null;
 
-/** Read and report every event. Runs in a task. @linux arm_smmu_evtq_thread */
+/** Read and report every event. Runs in a task. */
 function eventThread(smmu: ArmSmmuDevice, ratelimit: Ratelimit, deviceOf: DeviceOfStream): IrqReturn {
   const { evtq, dev } = smmu;
   const record = new Uint32Array(SMMU_EVT_BYTES / 4);
@@ -58,7 +57,6 @@ function tellObserver(smmu: ArmSmmuDevice, record: Uint32Array, deviceOf: Device
   observer.fault?.(deviceOf(sid), `stream 0x${sid.toString(16)}`, address, isWrite, name);
 }
 
-/** @linux arm_smmu_gerror_handler */
 function gerrorHandler(smmu: ArmSmmuDevice): IrqReturn {
   const { dev, io } = smmu;
   const gerror = readlRelaxed(io, GERROR.offset);

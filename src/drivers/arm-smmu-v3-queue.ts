@@ -25,7 +25,7 @@ import { dmaAllocCoherent, dmaFreeCoherent } from '../mapping/index.ts';
 import { Ratelimit } from '../mapping/ratelimit.ts';
 import { SMMU, SMMU_CMD_BYTES, SMMU_CMD_SYNC, SMMU_EVT_BYTES, SMMU_OP, SMMU_PAGE1 } from '../regs/smmu-v3.ts';
 
-/** The largest queue. @linux Q_MAX_SZ_SHIFT */
+/** The largest queue. */
 const Q_MAX_BYTES = 2 ** 20;
 /** @linux ARM_SMMU_POLL_TIMEOUT_US */
 export const SMMU_POLL_TIMEOUT_US = 1_000_000;
@@ -40,7 +40,7 @@ const { CS, MSH, MSIATTR } = SMMU_CMD_SYNC.W0;
 const SHAREABLE_INNER = 3;
 const MEMATTR_OIWB = 0xf;
 
-/** A ring in coherent memory. @linux struct arm_smmu_queue */
+/** A ring in coherent memory. */
 class SmmuQueue {
   readonly mem: Mem;
   readonly handle: DmaAddr;
@@ -64,7 +64,7 @@ class SmmuQueue {
   }
 }
 
-/** As many entries as `maxShift` and the memory allow; null when not even a page of them. @linux arm_smmu_init_one_queue */
+/** As many entries as `maxShift` and the memory allow; null when not even a page of them. */
 function allocQueue(dev: Device, maxShift: number, entryBytes: number, name: string): SmmuQueue | null {
   let shift = Math.min(maxShift, Math.log2(Q_MAX_BYTES / entryBytes));
   for (; ; shift--) {
@@ -93,7 +93,7 @@ export class SmmuCmdq {
   readonly #io: IoMem;
   readonly #queue: SmmuQueue;
   readonly #entries: number;
-  /** The SMMU overwrites a CMD_SYNC with 0 when it is complete; else its consumer index is read. @linux ARM_SMMU_OPT_MSIPOLL */
+  /** The SMMU overwrites a CMD_SYNC with 0 when it is complete; else its consumer index is read. */
   readonly #msiPoll: boolean;
   readonly #ratelimit: Ratelimit;
   readonly #one = new SmmuBatch();
@@ -159,7 +159,6 @@ export class SmmuCmdq {
     return this.batchSubmit(this.#one);
   }
 
-  /** @linux arm_smmu_cmdq_issue_cmdlist */
   #issue(batch: SmmuBatch, sync: boolean): Errno {
     const flags = localIrqSave(this.#kernel);
     const wanted = batch.count + (sync ? 1 : 0);
@@ -189,7 +188,6 @@ export class SmmuCmdq {
     return error;
   }
 
-  /** @linux arm_smmu_cmdq_build_sync_cmd */
   #writeSync(slot: number): void {
     const { words, handle } = this.#queue;
     const at = slot * CMD_WORDS;
@@ -208,7 +206,7 @@ export class SmmuCmdq {
     words[at + 1] = 0;
   }
 
-  /** Wait until so many entries are free. @linux arm_smmu_cmdq_poll_until_not_full */
+  /** Wait until so many entries are free. */
   #waitForRoom(wanted: number): Errno {
     if (this.#freeEntries() >= wanted) return OK;
     const deadlineNs = this.#kernel.machine.now() + SMMU_POLL_TIMEOUT_US * 1000;
@@ -229,7 +227,6 @@ export class SmmuCmdq {
     this.#cons = readl(this.#io, SMMU.CMDQ_CONS.offset) & (2 * this.#entries - 1);
   }
 
-  /** @linux __arm_smmu_cmdq_poll_until_msi */
   #pollMessage(slot: number, prod: number): Errno {
     const { words } = this.#queue;
     const { machine } = this.#kernel;
@@ -242,7 +239,6 @@ export class SmmuCmdq {
     this.#cons = prod;
     return OK;
   }
-  /** @linux __arm_smmu_cmdq_poll_until_consumed */
   #pollConsumer(prod: number): Errno {
     const { machine } = this.#kernel;
     const deadlineNs = machine.now() + SMMU_POLL_TIMEOUT_US * 1000;

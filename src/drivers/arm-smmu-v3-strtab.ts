@@ -15,10 +15,9 @@ import { dmaAllocCoherent, dmaFreeCoherent } from '../mapping/index.ts';
 import { SMMU } from '../regs/smmu-v3.ts';
 import { ENTRY_BYTES, ENTRY_WORDS, type EntryWords } from './arm-smmu-v3-entry.ts';
 
-/** Stream ids of a table of the second level, as a power of two: a PCI bus. @linux STRTAB_SPLIT */
+/** Stream ids of a table of the second level, as a power of two: a PCI bus. */
 const STRTAB_SPLIT = 8;
 const L2_ENTRIES = 2 ** STRTAB_SPLIT;
-/** @linux STRTAB_MAX_L1_ENTRIES */
 const MAX_L1_ENTRIES = 2 ** 17;
 const L1_ENTRY_BYTES = 8;
 const { LINEAR, TWO_LEVEL } = SMMU.STRTAB_BASE_CFG.FMT.values;

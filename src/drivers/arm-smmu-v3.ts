@@ -72,7 +72,6 @@ class ArmSmmuInstance {
   readonly masterOf = (dev: Device): ArmSmmuMaster | null => this.#masters.get(dev) ?? null;
   readonly deviceOf = (sid: number): Device | null => this.#streams.get(sid)?.dev ?? null;
 
-  /** @linux arm_smmu_probe_device */
   #probeDevice(dev: Device): Errno {
     const spec = ofIommuSpec(dev);
     if (spec === null || spec.node !== this.smmu.dev.ofNode) return ENODEV;
@@ -88,7 +87,6 @@ class ArmSmmuInstance {
     this.#masters.set(dev, master);
     return OK;
   }
-  /** @linux arm_smmu_release_device */
   #releaseDevice(dev: Device): void {
     const master = this.#masters.get(dev);
     if (master === undefined) return;
@@ -97,7 +95,7 @@ class ArmSmmuInstance {
     this.#masters.delete(dev);
   }
 
-  /** Functions of one device that may reach each other without passing the SMMU share a group. @linux arm_smmu_device_group */
+  /** Functions of one device that may reach each other without passing the SMMU share a group. */
   #groupOf(dev: Device): IommuGroup {
     const pdev: PciDev | null = toPciDev(dev);
     if (pdev === null || !pdev.multifunction) return iommuGroupAlloc(this.smmu.kernel);
@@ -110,13 +108,11 @@ class ArmSmmuInstance {
   }
 }
 
-/** @linux arm_smmu_get_resv_regions */
 function reservedRegions(): ResvRegion[] {
   const prot = IOMMU_WRITE | IOMMU_NOEXEC | IOMMU_MMIO;
   return [{ start: MSI_IOVA_BASE, sizeBytes: MSI_IOVA_LENGTH, type: 'sw-msi', prot }];
 }
 
-/** @linux arm_smmu_device_probe */
 async function probe(dev: Device): Promise<Errno> {
   const smmu = mapRegisters(dev);
   if (isErr(smmu)) return smmu;
@@ -161,7 +157,7 @@ function mapRegisters(dev: Device): ArmSmmuDevice | Errno {
   return isErr(page1) ? page1 : new ArmSmmuDevice(dev, page0, page1);
 }
 
-/** False without memory. @linux arm_smmu_init_structures */
+/** False without memory. */
 function initStructures(smmu: ArmSmmuDevice): boolean {
   const { dev, io } = smmu;
   const cmdq = SmmuCmdq.make(dev, io, smmu.commandBits, smmu.msiPoll);
@@ -184,7 +180,6 @@ function freeStructures(smmu: Partial<Pick<ArmSmmuDevice, 'cmdq' | 'evtq' | 'str
   smmu.strtab?.free();
 }
 
-/** @linux arm_smmu_device_remove, arm_smmu_device_shutdown */
 async function remove(dev: Device): Promise<void> {
   const { smmu, ops } = devGetDrvdata<ArmSmmuInstance>(dev);
   iommuDeviceUnregister(dev.kernel, ops);

@@ -32,7 +32,7 @@ function numberOf(cells: readonly number[]): number {
   return cells.reduce((value, cell) => value * 2 ** 32 + cell, 0);
 }
 
-/** What the bridge passes on to its bus. @linux devm_of_pci_get_host_bridge_resources */
+/** What the bridge passes on to its bus. */
 function windowsOf(dev: Device, node: OfNode): BridgeWindow[] {
   const windows: BridgeWindow[] = [];
   const cells = ofPropertyReadU32Array(node, 'ranges') ?? [];
@@ -53,7 +53,6 @@ function windowsOf(dev: Device, node: OfNode): BridgeWindow[] {
   return windows;
 }
 
-/** @linux pci_host_common_probe */
 async function probe(dev: Device): Promise<Errno> {
   const node = dev.ofNode;
   const config = platformGetResource(dev, 0);
@@ -76,7 +75,6 @@ async function probe(dev: Device): Promise<Errno> {
   devSetDrvdata(dev, bridge);
   return OK;
 }
-/** @linux pci_host_common_remove */
 async function remove(dev: Device): Promise<void> {
   const bridge = devGetDrvdata<PciHostBridge>(dev);
   const below = pciDevices(dev.kernel).filter((pdev) => pdev.pciBus.bridge === bridge);

@@ -54,7 +54,7 @@ const MEMATTR_DEV = 0x1 << 2;
 const XN = 3 << 21;
 const ADDRESS_HI = 0xffff;
 
-/** Attributes by index, as stage 1's entries name them: not cached, cached, device. @linux ARM_LPAE_MAIR_ATTR_IDX_CACHE */
+/** Attributes by index, as stage 1's entries name them: not cached, cached, device. */
 const ATTR_IDX_CACHE = 1;
 const ATTR_IDX_DEV = 2;
 /** Memory attributes of indices 0 to 3: not cacheable, write-back, device nGnRE, outer write-back only. */
@@ -154,7 +154,6 @@ export class ArmLpaeTable {
 
   // Attributes
 
-  /** @linux arm_lpae_prot_to_pte */
   #setAttributes(prot: number): void {
     const cached = (prot & IOMMU_CACHE) !== 0;
     const device = (prot & IOMMU_MMIO) !== 0;
@@ -221,7 +220,7 @@ export class ArmLpaeTable {
     return level === this.startLevel ? entry : offsetIn(entry, ENTRIES);
   }
 
-  /** Write entries. Returns the first that was not, because it maps something. @linux arm_lpae_init_pte */
+  /** Write entries. Returns the first that was not, because it maps something. */
   #fill(table: LpaeTable, level: number, first: number, end: number, iova: number, phys: number): number {
     const { words, below } = table;
     const span = SPAN[level]!;
@@ -251,7 +250,7 @@ export class ArmLpaeTable {
     }
     return table;
   }
-  /** The table of a level for an address. @linux __arm_lpae_map */
+  /** The table of a level for an address. */
   #tableAt(iova: number, level: number, gfp: Gfp): LpaeTable | null {
     let table = this.#root;
     this.#blocked = false;
@@ -269,7 +268,6 @@ export class ArmLpaeTable {
     }
     return table;
   }
-  /** @linux __arm_lpae_alloc_pages */
   #makeTable(gfp: Gfp, level: number): LpaeTable | null {
     const page = allocPages(this.kernel, gfp | __GFP_ZERO, 0);
     if (page === null) return null;
@@ -278,7 +276,7 @@ export class ArmLpaeTable {
     if (!this.config.coherentWalk) this.#clean(table, 0, ENTRIES);
     return table;
   }
-  /** A table's entries are there before the way to it is. @linux arm_lpae_install_table */
+  /** A table's entries are there before the way to it is. */
   #link(table: LpaeTable, index: number, below: LpaeTable): void {
     wmb(this.kernel);
     table.below![index] = below;
@@ -364,7 +362,6 @@ export class ArmLpaeTable {
     this.config.tlb.flushWalk(iova, span, PAGE_SIZE);
     this.#freeTable(below);
   }
-  /** @linux __arm_lpae_free_pgtable */
   #freeTable(table: LpaeTable): void {
     if (table.below !== null) for (const below of table.below) if (below !== null) this.#freeTable(below);
     if (table === this.#leaf) {
@@ -377,7 +374,7 @@ export class ArmLpaeTable {
 
   /**
    * Part of a block is to go: put tables in its place that map the same, down to `level`. Returns the table of that level,
-   * or null without memory. @linux arm_lpae_split_blk_unmap
+   * or null without memory.
    */
   #splitBlock(from: LpaeTable, iova: number, level: number): LpaeTable | null {
     let table = from;

@@ -10,12 +10,12 @@ import { iommuDomainOf } from './dev-iommu.ts';
 import { dmaCookie } from './dma-cookie.ts';
 import { IOMMU_MMIO, IOMMU_NOEXEC, IOMMU_WRITE, type IommuDomain, iommuMap } from './domain.ts';
 
-/** A page of doorbells that is mapped. @linux struct iommu_dma_msi_page */
+/** A page of doorbells that is mapped. */
 interface MsiPage {
   readonly phys: number;
   readonly iova: number;
 }
-/** What a domain has mapped for messages. @linux struct iommu_dma_cookie */
+/** What a domain has mapped for messages. */
 class MsiPages {
   readonly pages: MsiPage[] = [];
   /** Where the next page of a domain of one's own goes; -1: the DMA API gives it an address. */
@@ -59,7 +59,6 @@ export function iommuDmaPrepareMsi(dev: Device, doorbell: PhysAddr): number {
   return iova < 0 ? iova : iova + offsetIn(doorbell, granule);
 }
 
-/** @linux iommu_dma_get_msi_page */
 function mapPage(dev: Device, domain: IommuDomain, state: MsiPages, phys: number, granule: number): number {
   const managed = state.next < 0;
   const iova = managed ? dmaCookie(domain).alloc(dev, granule, dev.dmaMaskLimit) : state.next;
