@@ -10,9 +10,10 @@ export class Prng {
   /** @param seed any integer in [0, 2^32) */
   constructor(seed: number) {
     this.seed = seed >>> 0;
-    this.#a = 0x9e3779b9;
+    // Signed, as all that follows: an engine keeps numbers from 2^31 on in another, slower form.
+    this.#a = 0x9e3779b9 | 0;
     this.#b = 0x243f6a88;
-    this.#c = this.seed;
+    this.#c = seed | 0;
     for (let i = 0; i < 12; i++) this.u32();
   }
 

@@ -101,7 +101,7 @@ export class Bcm2835Chan extends VirtDmaChan {
 
   /** The most bytes that one control block moves. */
   get maxFrame(): number {
-    return this.isLite ? MAX_LITE_DMA_LEN : MAX_DMA_LEN;
+    return this.isLite === true ? MAX_LITE_DMA_LEN : MAX_DMA_LEN;
   }
 
   // ---- descriptors ----
@@ -208,7 +208,7 @@ export class Bcm2835Chan extends VirtDmaChan {
     const last = desc.blocks[desc.frames - 1]!;
     last.info |= extra;
     last.mem.writeU32(TI.offset, last.info);
-    if (desc.cyclic) last.mem.writeU32(NEXTCONBK.offset, desc.blocks[0]!.handle);
+    if (desc.cyclic === true) last.mem.writeU32(NEXTCONBK.offset, desc.blocks[0]!.handle);
   }
 
   // ---- the hardware; the lock is held ----
@@ -276,7 +276,7 @@ export class Bcm2835Chan extends VirtDmaChan {
     writelRelaxed(INT.mask | ACTIVE.mask, this.#io, this.#base + DMA.CS.offset);
     const { desc } = this;
     if (desc !== null) {
-      if (desc.cyclic) vchanCyclicCallback(desc);
+      if (desc.cyclic === true) vchanCyclicCallback(desc);
       else if (this.#read(DMA.CONBLK_AD.offset) === 0) {
         vchanCookieComplete(desc);
         this.startDesc();

@@ -50,7 +50,7 @@ import {
   printk,
   reinitCompletion,
   virtToPage,
-  waitForCompletionTimeout,
+  waitForCompletionHere,
 } from '../kernel/index.ts';
 import { dmaMapPage, dmaMappingError } from '../mapping/index.ts';
 import type { DmatestParams } from './dmatest-params.ts';
@@ -196,9 +196,10 @@ export class DmatestThread {
         if (cookie < 0) {
           await msleep(kernel, 100);
         } else if (cookie > 0) {
-          // Awaited here and not in a function of its own: a promise less for each transfer.
-          const done = await (params.polled ? this.#poll(cookie) : this.#wait());
-          this.#finish(done > 0, params.polled ? DMA_COMPLETE : dmaAsyncIsTxComplete(this.chan, cookie));
+          // Most waits pass in place, without a promise.
+          const waited = params.polled === true ? this.#poll(cookie) : this.#wait();
+          const leftNs = typeof waited === 'number' ? waited : await waited;
+          this.#finish(leftNs > 0, params.polled ? DMA_COMPLETE : dmaAsyncIsTxComplete(this.chan, cookie));
         }
       }
       runtimeUs = Math.floor((ktimeGet(kernel) - start - this.#compareNs - this.#fillNs) / 1000);
@@ -293,19 +294,19 @@ export class DmatestThread {
       }
       len = params.transferSize;
     } else {
-      len = params.norandom ? size : (this.#prng.u32() % size) + 1;
+      len = params.norandom === true ? size : (this.#prng.u32() % size) + 1;
       len = Math.max(len - (len % unit), unit);
     }
     this.#len = len;
     this.#totalLen += len;
     this.#srcOff = this.#dstOff = 0;
-    if (!params.norandom) {
+    if (params.norandom === false) {
       const srcOff = this.#prng.u32() % (size - len + 1);
       const dstOff = this.#prng.u32() % (size - len + 1);
       this.#srcOff = srcOff - (srcOff % unit);
       this.#dstOff = dstOff - (dstOff % unit);
     }
-    if (!params.noverify) {
+    if (params.noverify === false) {
       const start = ktimeGet(this.kernel);
       for (const buffer of this.#sources) this.#patterns.initSource(buffer.bytes, this.#srcOff, len);
       for (const buffer of this.#destinations) this.#patterns.initDestination(buffer.bytes, this.#dstOff, len);
@@ -386,10 +387,10 @@ export class DmatestThread {
   }
 
   /** Above 0 when the callback came in time. */
-  #wait(): Promise<number> {
+  #wait(): number | Promise<number> {
     const { timeout } = this.params;
     dmaAsyncIssuePending(this.chan);
-    return waitForCompletionTimeout(this.#completion, timeout < 0 ? MAX_SCHEDULE_TIMEOUT : timeout * 1_000_000);
+    return waitForCompletionHere(this.#completion, timeout < 0 ? MAX_SCHEDULE_TIMEOUT : timeout * 1_000_000);
   }
   async #poll(cookie: Cookie): Promise<number> {
     const status = dmaSyncWait(this.chan, cookie);
@@ -411,8 +412,8 @@ export class DmatestThread {
       return;
     }
     dmaengineUnmapPut(this.#unmap!);
-    if (this.params.noverify) {
-      if (this.params.verbose) this.#result('test passed', 0);
+    if (this.params.noverify === true) {
+      if (this.params.verbose === true) this.#result('test passed', 0);
       return;
     }
     const start = ktimeGet(this.kernel);

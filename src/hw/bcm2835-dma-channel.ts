@@ -226,10 +226,10 @@ export class Channel {
   // ---- running ----
 
   #running(): boolean {
-    return this.#enabled && ACTIVE.test(this.#cs);
+    return this.#enabled === true && ACTIVE.test(this.#cs);
   }
   #twoD(): boolean {
-    return TDMODE.test(this.#ti) && !this.lite;
+    return TDMODE.test(this.#ti) && this.lite === false;
   }
   #paced(): boolean {
     return PERMAP.test(this.#ti) && (this.#ti & (SRC_DREQ.mask | DEST_DREQ.mask)) !== 0;
@@ -283,7 +283,7 @@ export class Channel {
     this.#nextconbk = (words[CB_NEXT]! & SCB_ADDR.mask) >>> 0;
     this.#setLengths(words[CB_LENGTH]!);
     const cyclesNs = WAITS.get(this.#ti) * CYCLE_NS;
-    this.#nsPerByte = ((this.lite ? 2 : 1) * 1000) / this.#timing.bytesPerUs + cyclesNs / this.#beatBytes();
+    this.#nsPerByte = ((this.lite === true ? 2 : 1) * 1000) / this.#timing.bytesPerUs + cyclesNs / this.#beatBytes();
     // A block takes time even when it moves nothing: one that points at itself must not stop the clock.
     if (this.#left() > 0) this.#nextSlice(this.#timing.fetchNs);
     else {
@@ -293,7 +293,7 @@ export class Channel {
   }
 
   #setLengths(length: number): void {
-    if (this.lite) {
+    if (this.lite === true) {
       this.#rowBytes = XLENGTH.get(length);
       this.#rowsAfter = 0;
       this.#stride = 0;

@@ -1,5 +1,6 @@
 /** Completions: one side waits until the other says that something is done. */
 import { List } from '../base/list.ts';
+import type { Wait } from '../machine/scheduler.ts';
 import { mightSleep } from './context.ts';
 import type { Kernel } from './kernel.ts';
 import { MAX_SCHEDULE_TIMEOUT, Waiter } from './waiter.ts';
@@ -58,17 +59,26 @@ export function waitForCompletion(completion: Completion): Promise<void> {
   mightSleep(completion.kernel, 'wait_for_completion');
   if (tryWaitForCompletion(completion)) return Promise.resolve();
   // What it gives is nobody's business: without a limit there is nothing left of it.
-  return waitDone(completion, MAX_SCHEDULE_TIMEOUT) as Promise<unknown> as Promise<void>;
+  return waitDone(completion, MAX_SCHEDULE_TIMEOUT).promise as Promise<unknown> as Promise<void>;
 }
 /** Wait for at most `timeoutNs`. Returns the nanoseconds left, at least 1, or 0 when it timed out. Sleeps. @linux wait_for_completion_timeout */
 export function waitForCompletionTimeout(completion: Completion, timeoutNs: number): Promise<number> {
   mightSleep(completion.kernel, 'wait_for_completion_timeout');
   if (tryWaitForCompletion(completion)) return Promise.resolve(Math.max(timeoutNs, 1));
   if (timeoutNs <= 0) return Promise.resolve(0);
-  return waitDone(completion, timeoutNs);
+  return waitDone(completion, timeoutNs).promise;
+}
+/**
+ * `waitForCompletionTimeout` for a task of which nothing else goes on meanwhile (no `Promise.all`): where no other task
+ * can run, time passes in the call, and what comes back is the number itself. Sleeps.
+ */
+export function waitForCompletionHere(completion: Completion, timeoutNs: number): number | Promise<number> {
+  mightSleep(completion.kernel, 'wait_for_completion_timeout');
+  if (tryWaitForCompletion(completion)) return Math.max(timeoutNs, 1);
+  return timeoutNs <= 0 ? 0 : waitDone(completion, timeoutNs).here();
 }
 /** Not async: the one promise is that of the wait itself. */
-function waitDone(completion: Completion, timeoutNs: number): Promise<number> {
+function waitDone(completion: Completion, timeoutNs: number): Wait<number> {
   const waiter = completion.spare ?? new CompletionWaiter(completion);
   completion.spare = null;
   waiter.startTimeout(timeoutNs);
@@ -88,7 +98,7 @@ class CompletionWaiter extends Waiter {
   readonly decide = (): number | undefined => {
     const completion = this.#completion;
     if (this.list !== null) completion.waiters.remove(this);
-    if (completion.done === 0 && !this.expired) {
+    if (completion.done === 0 && this.expired === false) {
       // Another task has taken what this one was woken for.
       completion.waiters.pushBack(this);
       return undefined;

@@ -121,9 +121,20 @@ export class Context {
 
   /** @internal Set the CPU's interrupt flag; enabling is a time point. */
   setIrqsDisabled(disabled: boolean): void {
-    if (this.irqsDisabled === disabled) return;
-    this.irqsDisabled = disabled;
-    this.#kernel.machine.setInterruptsEnabled(!disabled);
+    if (disabled) this.disableIrqs();
+    else this.enableIrqs();
+  }
+  /** @internal */
+  disableIrqs(): void {
+    if (this.irqsDisabled === true) return;
+    this.irqsDisabled = true;
+    this.#kernel.machine.setInterruptsEnabled(false);
+  }
+  /** @internal A time point. */
+  enableIrqs(): void {
+    if (this.irqsDisabled === false) return;
+    this.irqsDisabled = false;
+    this.#kernel.machine.setInterruptsEnabled(true);
   }
 
   /**
@@ -147,17 +158,29 @@ export class Context {
 
   /** @internal Begin a wait of the current task, after the checks of `schedule`. @linux schedule */
   wait<T>(waitsFor: () => string, hasTimeout = false, decide: (() => T | undefined) | null = null): Wait<T> {
-    const kernel = this.#kernel;
-    if (this.preemptCount !== 0 && kernel.dead === null) this.#reportScheduling(this.#task);
-    if (!this.inTask) {
-      panic(kernel, `Attempted to sleep in interrupt: ${this.describe()}`);
-      return neverWoken();
-    }
-    // Whoever runs next has interrupts enabled, as after a real switch; the sleeper loses its protection.
-    this.setIrqsDisabled(false);
-    const wait = kernel.machine.scheduler.wait<T>(waitsFor, hasTimeout, decide);
+    if (!this.#maySchedule()) return neverWoken();
+    const wait = this.#kernel.machine.scheduler.wait<T>(waitsFor, hasTimeout, decide);
     this.onWait?.(wait);
     return wait;
+  }
+  /** @internal The same with a wait that has ended: it begins once more. */
+  waitAgain<T>(wait: Wait<T>): Wait<T> {
+    if (!this.#maySchedule()) return neverWoken();
+    wait.again();
+    this.onWait?.(wait);
+    return wait;
+  }
+  #maySchedule(): boolean {
+    if (this.preemptCount !== 0) {
+      if (this.#kernel.dead === null) this.#reportScheduling(this.#task);
+      if (!this.inTask) {
+        panic(this.#kernel, `Attempted to sleep in interrupt: ${this.describe()}`);
+        return false;
+      }
+    }
+    // Whoever runs next has interrupts enabled, as after a real switch; the sleeper loses its protection.
+    this.enableIrqs();
+    return true;
   }
 
   #reportScheduling(task: Task | null): void {
@@ -181,7 +204,7 @@ export class Context {
     const previous = this.#task;
     if (previous === task) return;
     this.#task = task;
-    if (this.preemptCount !== 0 || this.held.length > 0 || this.irqsDisabled) this.#park(previous);
+    if (this.preemptCount !== 0 || this.held.length > 0 || this.irqsDisabled === true) this.#park(previous);
     if (task !== null && this.#parked.size > 0) this.#unpark(task);
     this.#kernel.observer?.taskSwitch?.(this.#kernel.machine.now(), task === null ? null : task.name);
   }
@@ -211,7 +234,7 @@ export class Context {
 }
 
 function neverWoken<T>(): Wait<T> {
-  return { promise: NEVER, pending: true, wake: () => {} };
+  return { promise: NEVER, pending: true, wake: () => {}, here: () => NEVER, again: () => {} };
 }
 function hex8(n: number): string {
   return `0x${n.toString(16).padStart(8, '0')}`;
@@ -231,7 +254,7 @@ export function inAtomic(kernel: Kernel): boolean {
  */
 export function mightSleep(kernel: Kernel, what: string): void {
   const context = kernel.context;
-  if (context.preemptCount === 0 && !context.irqsDisabled) return;
+  if (context.preemptCount === 0 && context.irqsDisabled === false) return;
   const atomic = context.preemptCount === 0 ? 0 : 1;
   splat(kernel, 'sleep-in-atomic', `BUG: sleeping function called from invalid context at ${what}`, [
     `in_atomic(): ${atomic}, irqs_disabled(): ${context.irqsDisabled ? 1 : 0}, ${context.describe()}`,

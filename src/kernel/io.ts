@@ -54,7 +54,7 @@ export class IoMem {
   /** @internal Whether an access may be made; what may not is reported. */
   reachable(offset: number, width: number): boolean {
     const inside = offset >= 0 && offset + width <= this.#limit;
-    if (inside && this.#mapping.mapped && offsetIn(offset + this.phys, width) === 0) return true;
+    if (inside && this.#mapping.mapped === true && offsetIn(offset + this.phys, width) === 0) return true;
     this.#refuse(offset, width);
     return false;
   }

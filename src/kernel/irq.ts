@@ -126,7 +126,7 @@ export class IrqCore {
       oops(kernel, action.label, error);
     }
     observer?.leave?.(kernel.machine.now(), 'hardirq', action.label);
-    if (!context.irqsDisabled) {
+    if (context.irqsDisabled === false) {
       splat(kernel, 'irq', `WARNING: irq ${desc.irq} handler '${action.name}' enabled interrupts`);
       context.setIrqsDisabled(true);
     }

@@ -52,19 +52,19 @@ export class SpinLock {
   /** @internal */
   acquire(): void {
     const context = this.kernel.context;
-    if (this.locked) this.#deadlock(context);
+    if (this.locked === true) this.#deadlock(context);
     this.locked = true;
     const serving = context.serving;
     this.#task = context.current;
     this.#serving = serving.length === 0 ? null : (serving[serving.length - 1] as string);
     context.held.push(this);
-    if (this.kernel.debugLocks) this.#place = callerPlace();
+    if (this.kernel.debugLocks === true) this.#place = callerPlace();
     this.#recordUsage(context);
   }
   /** @internal */
   release(): void {
     const held = this.kernel.context.held;
-    if (!this.locked) {
+    if (this.locked === false) {
       splat(this.kernel, 'lock', `BUG: spinlock already unlocked: '${this.name}'`);
       return;
     }
@@ -97,7 +97,7 @@ export class SpinLock {
   /** A lock that an interrupt takes must never be held with that interrupt enabled, whether or not it hits. */
   #recordUsage(context: Context): void {
     // In the same context as last time, it is used in the same way.
-    const state = context.irqsDisabled ? ~context.preemptCount : context.preemptCount;
+    const state = context.irqsDisabled === true ? ~context.preemptCount : context.preemptCount;
     if (state === this.#state) return;
     this.#state = state;
     let usage = this.#usage;
@@ -143,21 +143,21 @@ export function spinTrylock(lock: SpinLock): boolean {
 }
 /** Disable interrupts, then take the lock. @linux spin_lock_irq */
 export function spinLockIrq(lock: SpinLock): void {
-  lock.kernel.context.setIrqsDisabled(true);
+  lock.kernel.context.disableIrqs();
   spinLock(lock);
 }
 /** Release, and enable interrupts whatever they were before: a time point. @linux spin_unlock_irq */
 export function spinUnlockIrq(lock: SpinLock): void {
   lock.release();
   const context = lock.kernel.context;
-  context.setIrqsDisabled(false);
+  context.enableIrqs();
   context.enablePreempt();
 }
 /** Disable interrupts, take the lock, and return what to restore. @linux spin_lock_irqsave */
 export function spinLockIrqsave(lock: SpinLock): IrqFlags {
   const context = lock.kernel.context;
   const flags = context.irqsDisabled;
-  context.setIrqsDisabled(true);
+  if (flags === false) context.disableIrqs();
   context.disablePreempt();
   lock.acquire();
   return flags as IrqFlags;
@@ -166,7 +166,8 @@ export function spinLockIrqsave(lock: SpinLock): IrqFlags {
 export function spinUnlockIrqrestore(lock: SpinLock, flags: IrqFlags): void {
   lock.release();
   const context = lock.kernel.context;
-  context.setIrqsDisabled(flags);
+  if (flags === false) context.enableIrqs();
+  else context.disableIrqs();
   context.enablePreempt();
 }
 /** Disable softirqs, then take the lock. @linux spin_lock_bh */
@@ -181,7 +182,8 @@ export function spinUnlockBh(lock: SpinLock): void {
 }
 /** A `KernelBug` unless the lock is held. @linux assert_spin_locked */
 export function assertSpinLocked(lock: SpinLock): void {
-  if (!lock.locked) throw new KernelBug(`lock '${lock.name}' must be held in ${lock.kernel.context.describe()}`);
+  if (lock.locked === false)
+    throw new KernelBug(`lock '${lock.name}' must be held in ${lock.kernel.context.describe()}`);
 }
 
 /** Disable interrupts, and return what to restore. @linux local_irq_save */

@@ -54,24 +54,24 @@ export class SoftirqCore {
   serve(): void {
     const kernel = this.#kernel;
     const context = kernel.context;
-    const irqsWereDisabled = context.irqsDisabled;
+    const irqsWereDisabled = context.irqsDisabled === true;
     const startNs = kernel.machine.now();
     context.enterSoftirq();
     let restarts = MAX_RESTART;
     do {
       const vectors = this.pending;
       this.pending = 0;
-      context.setIrqsDisabled(false);
+      context.enableIrqs();
       for (let vector = 0; vector < VECTORS && kernel.dead === null; vector++) {
         if ((vectors & (1 << vector)) !== 0) this.#actions[vector]?.();
       }
-      context.setIrqsDisabled(true);
+      context.disableIrqs();
       if (kernel.dead !== null) break;
     } while (this.pending !== 0 && --restarts > 0 && kernel.machine.now() - startNs < MAX_TIME_NS);
     context.leaveSoftirq();
     // Before interrupts come in again, which may find it pending.
     if (this.pending !== 0 && kernel.dead === null) this.#wakeKsoftirqd();
-    context.setIrqsDisabled(irqsWereDisabled);
+    if (!irqsWereDisabled) context.enableIrqs();
   }
 
   /** Run one tasklet or timer function with everything around it. */

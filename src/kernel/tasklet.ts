@@ -71,7 +71,7 @@ export class Tasklet extends ListNode {
   }
   /** @internal */
   schedule(high: boolean): void {
-    if (this.scheduled) return;
+    if (this.scheduled === true) return;
     this.scheduled = true;
     this.#queue = high ? this.#queues.high : this.#queues.normal;
     if (this.disableCount === 0) this.#queue.push(this);

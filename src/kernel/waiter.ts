@@ -13,9 +13,13 @@ export class Waiter extends ListNode {
   expired = false;
   readonly #kernel: Kernel;
   #wait: Wait<unknown> | null = null;
+  /** Made at the first timeout, and used for all later ones. */
   #timer: TimerHandle | null = null;
+  #counting = false;
   #deadlineNs = 0;
   #finite = false;
+  /** The wait of `sleepUntil` has a timeout. */
+  #waitFinite = false;
 
   constructor(kernel: Kernel) {
     super();
@@ -25,13 +29,15 @@ export class Waiter extends ListNode {
   startTimeout(timeoutNs: number): void {
     this.expired = false;
     this.#finite = timeoutNs !== MAX_SCHEDULE_TIMEOUT;
-    if (!this.#finite) return;
+    if (this.#finite === false) return;
     const machine = this.#kernel.machine;
     this.#deadlineNs = machine.now() + timeoutNs;
-    this.#timer = machine.after(timeoutNs, this.#onTimeout);
+    this.#counting = true;
+    if (this.#timer === null) this.#timer = machine.after(timeoutNs, this.#onTimeout);
+    else machine.again(this.#timer, timeoutNs);
   }
   readonly #onTimeout = (): void => {
-    this.#timer = null;
+    this.#counting = false;
     this.expired = true;
     this.wake();
   };
@@ -41,21 +47,27 @@ export class Waiter extends ListNode {
     this.#wait = wait;
     return wait.promise;
   }
-  /** Sleep until `decide`, asked at each wake-up, gives something. */
-  sleepUntil<T>(waitsFor: () => string, decide: () => T | undefined): Promise<T> {
-    const wait = this.#kernel.context.wait<T>(waitsFor, this.#finite, decide);
+  /**
+   * Sleep until `decide`, asked at each wake-up, gives something: await the `promise` of what comes back, or `here()`. A
+   * waiter that has once slept so may sleep for nothing else later, since it uses the same wait again.
+   */
+  sleepUntil<T>(waitsFor: () => string, decide: () => T | undefined): Wait<T> {
+    const { context } = this.#kernel;
+    let wait = this.#wait as Wait<T> | null;
+    if (wait !== null && this.#waitFinite === this.#finite) wait = context.waitAgain(wait);
+    else wait = context.wait<T>(waitsFor, this.#finite, decide);
     this.#wait = wait;
-    return wait.promise;
+    this.#waitFinite = this.#finite;
+    return wait;
   }
   wake(): void {
     this.#wait?.wake(undefined);
   }
   /** Over: what is left of the timeout, at least 1; Infinity without one. */
   finish(): number {
-    this.#wait = null;
-    if (!this.#finite) return MAX_SCHEDULE_TIMEOUT;
-    if (this.#timer !== null) this.#kernel.machine.cancel(this.#timer);
-    this.#timer = null;
+    if (this.#finite === false) return MAX_SCHEDULE_TIMEOUT;
+    if (this.#counting === true) this.#kernel.machine.cancel(this.#timer as TimerHandle);
+    this.#counting = false;
     return Math.max(this.#deadlineNs - this.#kernel.machine.now(), 1);
   }
 }

@@ -96,6 +96,8 @@ export interface Machine {
    * interrupts, never run driver code directly). Equal times run first in, first out.
    */
   after(delayNs: number, callback: () => void): TimerHandle;
+  /** Once more, `delayNs` from now, with a timer of `after` that has run or was cancelled: it makes no garbage. */
+  again(timer: TimerHandle, delayNs: number): void;
   cancel(timer: TimerHandle): void;
   /** Busy-wait: `cpuRelax` lets a little time pass, `delay` at least `delayNs`. Time points. */
   cpuRelax(): void;

@@ -47,6 +47,14 @@ export interface Wait<T> {
   readonly promise: Promise<T>;
   readonly pending: boolean;
   wake(value: T): void;
+  /**
+   * Wait without giving up the CPU's stack, for a task of which nothing else goes on meanwhile (no `Promise.all`): while
+   * no other task can run, time passes in this very call, and the value comes back itself. Else, and now and then for the
+   * host's sake, what comes back is `promise`, to be awaited. What happens and when is the same in both cases.
+   */
+  here(): T | Promise<T>;
+  /** Begin it once more, as a wait of the current task: nobody may hold on to it who could wake it for the last time. */
+  again(): void;
 }
 
 /** See the file's head. */

@@ -1,7 +1,6 @@
 import {
   ForeignAwaitError,
   HungTaskError,
-  LockupError,
   type Scheduler,
   type Task,
   type Wait,
@@ -15,8 +14,6 @@ export interface SchedulerHost {
   idle(): boolean;
   /** A task gets the CPU back at the very time at which it began to wait: tasks that yield must not stop time. */
   yielded(): void;
-  /** Counts what happened besides time-outs: events of models, posted writes, interrupts. */
-  readonly happenings: number;
   /** True while a model's or an event's code runs. */
   readonly inHardware: boolean;
 }
@@ -111,16 +108,17 @@ class TaskRecord implements Task, Runnable {
 }
 
 class TaskWait<T> implements Wait<T>, Runnable {
-  readonly task: TaskRecord;
-  readonly promise: Promise<T>;
+  task: TaskRecord;
   readonly waitsFor: () => string;
   readonly hasTimeout: boolean;
-  readonly sinceNs: number;
+  sinceNs: number;
   pending = true;
   readonly #scheduler: TaskScheduler;
   readonly #decide: (() => T | undefined) | null;
   #value!: T;
-  #resolve!: (value: T) => void;
+  #ended = false;
+  #promise: Promise<T> | null = null;
+  #resolve: ((value: T) => void) | null = null;
 
   constructor(
     scheduler: TaskScheduler,
@@ -136,12 +134,33 @@ class TaskWait<T> implements Wait<T>, Runnable {
     this.hasTimeout = hasTimeout;
     this.sinceNs = nowNs;
     this.#decide = decide;
-    this.promise = new Promise<T>((resolve) => {
-      this.#resolve = resolve;
-    });
+  }
+  /** Made when it is asked for: a wait that passes in place needs none. */
+  get promise(): Promise<T> {
+    this.#promise ??= this.#ended
+      ? Promise.resolve(this.#value)
+      : new Promise<T>((resolve) => {
+          this.#resolve = resolve;
+        });
+    return this.#promise;
+  }
+  again(): void {
+    this.#scheduler.waitAgain(this as unknown as TaskWait<unknown>);
+  }
+  /** @internal */
+  restart(task: TaskRecord, nowNs: number): void {
+    this.task = task;
+    this.sinceNs = nowNs;
+    this.pending = true;
+    this.#ended = false;
+    this.#promise = null;
+    this.#resolve = null;
+  }
+  here(): T | Promise<T> {
+    return this.#scheduler.passHere(this) ? this.#value : this.promise;
   }
   wake(value: T): void {
-    if (!this.pending) return;
+    if (this.pending === false) return;
     this.pending = false;
     this.#value = value;
     this.#scheduler.makeRunnable(this);
@@ -158,7 +177,8 @@ class TaskWait<T> implements Wait<T>, Runnable {
     const waits: unknown[] = this.task.waits;
     if (waits.length === 1) waits.pop();
     else waits.splice(waits.indexOf(this), 1);
-    this.#resolve(this.#value);
+    this.#ended = true;
+    this.#resolve?.(this.#value);
   }
 }
 
@@ -179,17 +199,17 @@ export class TaskScheduler implements Scheduler {
   #queueHead = 0;
   #queued = 0;
   #outsideSettled: (() => void) | null = null;
-  // Waits with a time-out since something happened, and what the host's count was and the time when they began.
-  #idleSleeps = 0;
-  #happenings = -1;
-  #idleSinceNs = 0;
+  /** Wake-ups since the host had a turn. */
+  #wakes = 0;
+  /** What ended the run while a task waited in place: it is not the task's to catch. */
+  #failure: { readonly error: unknown } | null = null;
 
   constructor(host: SchedulerHost) {
     this.#host = host;
   }
 
   get current(): Task | null {
-    return this.#host.inHardware ? null : this.#current;
+    return this.#host.inHardware === true ? null : this.#current;
   }
 
   spawn(name: string, body: () => Promise<unknown> | unknown): Task {
@@ -203,34 +223,23 @@ export class TaskScheduler implements Scheduler {
   }
 
   wait<T>(waitsFor: () => string, hasTimeout = false, decide: (() => T | undefined) | null = null): Wait<T> {
-    const task = this.#current;
-    if (task === null || this.#host.inHardware) {
-      throw new Error(`only a task can wait (for ${waitsFor()}); now no task runs`);
-    }
-    if (hasTimeout) this.#countSleep(task, waitsFor);
+    const task = this.#waiting(waitsFor);
     const wait = new TaskWait<T>(this, task, waitsFor, hasTimeout, this.#host.now(), decide);
     task.waits.push(wait as unknown as TaskWait<unknown>);
     return wait;
   }
-
-  /** A driver that sleeps and looks again without end would run for ever: nothing in it is hung, and nothing spins. */
-  #countSleep(task: TaskRecord, waitsFor: () => string): void {
-    const { happenings } = this.#host;
-    if (happenings !== this.#happenings) {
-      this.#happenings = happenings;
-      this.#idleSleeps = 0;
-      this.#idleSinceNs = this.#host.now();
-    } else if (++this.#idleSleeps >= MAX_IDLE_SLEEPS) {
-      const idleNs = this.#host.now() - this.#idleSinceNs;
-      if (idleNs < MAX_IDLE_SLEEP_NS && this.#idleSleeps < MAX_SHORT_IDLE_SLEEPS) return;
-      const seconds = (idleNs / 1e9).toFixed(1);
-      const error = new LockupError(
-        `lockup: task '${task.name}' sleeps (${waitsFor()}) and looks again without end; for ${seconds} s of simulated ` +
-          'time nothing has happened that could change what it looks at',
-      );
-      this.abort(error);
-      throw error;
+  /** @internal See `Wait.again`. */
+  waitAgain(wait: TaskWait<unknown>): void {
+    const task = this.#waiting(wait.waitsFor);
+    wait.restart(task, this.#host.now());
+    task.waits.push(wait);
+  }
+  #waiting(waitsFor: () => string): TaskRecord {
+    const task = this.#current;
+    if (task === null || this.#host.inHardware === true) {
+      throw new Error(`only a task can wait (for ${waitsFor()}); now no task runs`);
     }
+    return task;
   }
 
   async join(task: Task): Promise<void> {
@@ -264,6 +273,7 @@ export class TaskScheduler implements Scheduler {
     if (this.#running) throw new Error(`run('${name}'): this machine runs already; start further tasks with spawn`);
     this.#running = true;
     this.aborted = null;
+    this.#failure = null;
     const task = this.#add(name, main);
     this.#main = task;
     try {
@@ -297,6 +307,36 @@ export class TaskScheduler implements Scheduler {
     this.#queue[(this.#queueHead + this.#queued++) & (this.#queue.length - 1)] = entry;
   }
 
+  /**
+   * @internal Let time pass until the wait ends, on the waiting task's own stack. False when the task has to give it up
+   * as usual: somebody else runs first, the host is due a turn, or the run is over.
+   */
+  passHere(wait: Runnable & { readonly pending: boolean }): boolean {
+    const { task } = wait;
+    const main = this.#main;
+    if (main === null || task !== this.#current || task.waits.length !== 1 || task.outside > 0) return false;
+    try {
+      do {
+        if (this.#wakes >= WAKES_PER_TURN) return false;
+        if (this.#queued === 0) this.#idle(main);
+        if (this.#queue[this.#queueHead] !== wait || this.aborted !== null) return false;
+        this.#next();
+        this.#resume(wait);
+      } while (wait.pending === true);
+    } catch (error) {
+      this.#failure = { error };
+      return false;
+    }
+    return true;
+  }
+  /** The entry's task gets the CPU. */
+  #resume(entry: Runnable): void {
+    this.#wakes++;
+    this.#switchTo(entry.task);
+    if (entry.sinceNs === this.#host.now()) this.#host.yielded();
+    entry.resume();
+  }
+
   #next(): Runnable | null {
     if (this.#queued === 0) return null;
     const at = this.#queueHead;
@@ -315,8 +355,9 @@ export class TaskScheduler implements Scheduler {
   }
 
   async #loop(main: TaskRecord): Promise<void> {
-    for (let wakes = 1; ; wakes++) {
+    for (;;) {
       if (this.aborted !== null) throw this.aborted;
+      if (this.#failure !== null) throw this.#failure.error;
       if (main.done) return;
       const entry = this.#next();
       if (entry === null) {
@@ -324,9 +365,7 @@ export class TaskScheduler implements Scheduler {
         continue;
       }
       const task = entry.task;
-      this.#switchTo(task);
-      if (entry.sinceNs === this.#host.now()) this.#host.yielded();
-      entry.resume();
+      this.#resume(entry);
       if (task.waits.length > 0 && !task.done) {
         // Its other waits (Promise.all) hide whether it has come to rest: let the host run every reaction there is.
         await this.#turn(task);
@@ -337,12 +376,13 @@ export class TaskScheduler implements Scheduler {
         else if (hops >= MAX_HOPS) throw foreignAwait(task);
         else await undefined;
       }
-      if (task.outside > 0 || wakes % WAKES_PER_TURN === 0) await this.#turn(task);
+      if (task.outside > 0 || this.#wakes >= WAKES_PER_TURN) await this.#turn(task);
     }
   }
 
   /** Run every promise reaction there is, after waiting for the host where the task asked to. */
   async #turn(task: TaskRecord): Promise<void> {
+    this.#wakes = 0;
     do {
       while (task.outside > 0) {
         await new Promise<void>((resolve) => {
@@ -361,7 +401,7 @@ export class TaskScheduler implements Scheduler {
       if (!this.#host.idle()) throw this.#hung('nothing that could wake anybody will happen any more');
       if (this.aborted !== null) throw this.aborted;
       const wait = main.waits[0];
-      if (wait === undefined || wait.hasTimeout) continue;
+      if (wait === undefined || wait.hasTimeout === true) continue;
       const nowNs = this.#host.now();
       if (nowNs - idleSinceNs > HUNG_TASK_NS) throw this.#hung('blocked for more than 120 seconds');
       if (nowNs - wait.sinceNs > HUNG_ANYWAY_NS) throw this.#hung('blocked for more than an hour');

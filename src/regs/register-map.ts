@@ -96,13 +96,16 @@ export class Field<V extends FieldValues = FieldValues> {
   readonly access: Access;
   /** Its named values. */
   readonly values: V;
+  /** The mask as a signed number: engines keep those from 2^31 on in another, slower form. */
+  readonly #bits: number;
 
   /** @internal */
   constructor(name: string, spec: FieldSpec<V>, access: Access) {
     this.name = name;
     this.shift = spec.lo;
     this.max = spec.hi - spec.lo === 31 ? 0xffffffff : 2 ** (spec.hi - spec.lo + 1) - 1;
-    this.mask = (this.max << spec.lo) >>> 0;
+    this.#bits = this.max << spec.lo;
+    this.mask = this.#bits >>> 0;
     this.access = access;
     this.values = spec.values;
   }
@@ -115,15 +118,15 @@ export class Field<V extends FieldValues = FieldValues> {
   }
   /** The field's value in a word. */
   get(word: number): number {
-    return (word & this.mask) >>> this.shift;
+    return (word & this.#bits) >>> this.shift;
   }
   /** The word with the field replaced. Throws `RangeError` when the value does not fit. */
   put(word: number, value: number): number {
-    return ((word & ~this.mask) | this.prep(value)) >>> 0;
+    return ((word & ~this.#bits) | this.prep(value)) >>> 0;
   }
   /** Whether any bit of the field is set. */
   test(word: number): boolean {
-    return (word & this.mask) !== 0;
+    return (word & this.#bits) !== 0;
   }
 }
 
@@ -327,7 +330,8 @@ export function describe(map: RegisterBlockInfo, offset: number, value: number, 
   let rest = value >>> 0;
   for (const field of register.fields) {
     rest = (rest & ~field.mask) >>> 0;
-    const held = field.get(value);
+    // An address is shown as one: its low bits that the register has no room for are zeros.
+    const held = /ADDR|BASE/.test(field.name) ? (value & field.mask) >>> 0 : field.get(value);
     const named = Object.entries(field.values).find(([, known]) => known === held)?.[0];
     if (named !== undefined) parts.push(`${field.name}=${named}`);
     else if (held !== 0) parts.push(`${field.name}=${held < 1024 ? held : `0x${held.toString(16)}`}`);

@@ -40,7 +40,6 @@ export class SimCpu implements SchedulerHost {
   observer: MachineObserver | null = null;
   /** True while a model's or an event's code runs: there the CPU's side must not be used. */
   inHardware = false;
-  happenings = 0;
   handler: ((line: number) => void) | null = null;
   readonly #time: EventQueue;
   readonly #irq: InterruptController;
@@ -184,7 +183,7 @@ export class SimCpu implements SchedulerHost {
   setInterruptsEnabled(enabled: boolean): boolean {
     const was = this.#interruptsEnabled;
     this.#interruptsEnabled = enabled;
-    if (enabled && !was) {
+    if (enabled === true && was === false) {
       // Soft interrupts at the end of a handler run with interrupts enabled: its own line may come again by then.
       if (this.#handling !== NOT_HANDLING) {
         this.#irq.end(this.#handling);
@@ -202,7 +201,7 @@ export class SimCpu implements SchedulerHost {
     const { scheduler } = this;
     // Nearly always nothing happens meanwhile, and nothing is to be said.
     const quiet = end < time.nextDue && end < this.#posted.nextDue && this.#irq.deliverable === 0;
-    const usual = this.#untilNoise > 1 && !this.inHardware && scheduler.aborted === null;
+    const usual = this.#untilNoise > 1 && this.inHardware === false && scheduler.aborted === null;
     if (quiet && usual && end - scheduler.currentSinceNs <= LOCKUP_NS) {
       this.#untilNoise--;
       time.now = end;
@@ -247,8 +246,8 @@ export class SimCpu implements SchedulerHost {
       if (this.#canDeliver()) this.#deliver();
       else if (next === Number.POSITIVE_INFINITY) return false;
       else {
-        if (next > time.now) this.#stores?.passed(next - time.now);
-        this.pass(Math.max(0, next - time.now));
+        if (next > time.now && this.#stores !== null) this.#stores.passed(next - time.now);
+        this.#passSlowly(next > time.now ? next - time.now : 0);
       }
       return true;
     } finally {
@@ -259,7 +258,7 @@ export class SimCpu implements SchedulerHost {
   /** What every time point begins with. */
   #enter(): void {
     if (this.scheduler.aborted !== null) throw this.scheduler.aborted;
-    if (this.inHardware) {
+    if (this.inHardware === true) {
       throw this.#failed(
         new Error("the CPU's side of the machine was used in hardware time (by a model, or in a callback of after())"),
       );
@@ -290,7 +289,6 @@ export class SimCpu implements SchedulerHost {
   #runEvent(): void {
     const timer = this.#time.take();
     this.#quiet = 0;
-    if (timer.ofModel) this.happenings++;
     this.#beginHardware();
     try {
       timer.callback();
@@ -306,7 +304,6 @@ export class SimCpu implements SchedulerHost {
     if (posted.nextDue > this.#time.now) this.#time.now = posted.nextDue;
     posted.take();
     this.#quiet = 0;
-    this.happenings++;
     const region = this.registers.find(posted.addr);
     if (region !== null) this.#writeBlock(region, posted.addr - region.base, posted.width, posted.value);
   }
@@ -321,7 +318,8 @@ export class SimCpu implements SchedulerHost {
   #moveByItself(): void {
     this.#untilNoise = 1 + this.#noise.below(NOISE_EVERY);
     this.#prefetcher?.tick();
-    if (this.#stores?.active) this.#stores.drainOne();
+    const stores = this.#stores;
+    if (stores !== null && stores.active === true) stores.drainOne();
   }
 
   #beginHardware(): void {
@@ -342,7 +340,7 @@ export class SimCpu implements SchedulerHost {
   // Interrupts
 
   #canDeliver(): boolean {
-    return this.#irq.deliverable > 0 && this.#interruptsEnabled && this.handler !== null;
+    return this.#irq.deliverable > 0 && this.#interruptsEnabled === true && this.handler !== null;
   }
 
   /** Deliver interrupts until none is left, or interrupts are disabled. */
@@ -355,7 +353,6 @@ export class SimCpu implements SchedulerHost {
         );
       }
       this.#quiet = 0;
-      this.happenings++;
       this.observer?.interrupt?.(this.#time.now, line);
       const outer = this.#handling;
       this.#interruptsEnabled = false;

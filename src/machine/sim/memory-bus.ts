@@ -63,12 +63,12 @@ export class MemoryBus {
   beforeAccess(bank: SimBank, offset: number, size: number, snoops: boolean): void {
     const start = offset - (offset % this.cache.lineBytes);
     const end = this.#lineEnd(offset + size);
-    if (snoops) this.cache.clean(bank, start, end);
+    if (snoops === true) this.cache.clean(bank, start, end);
     else this.prefetcher?.note(bank, start, end);
   }
   /** After a device wrote: snooped lines hold the new bytes. */
   afterWrite(bank: SimBank, offset: number, size: number, snoops: boolean): void {
-    if (snoops && bank.fill !== null) {
+    if (snoops === true && bank.fill !== null) {
       this.cache.invalidate(bank, offset - (offset % this.cache.lineBytes), this.#lineEnd(offset + size));
     }
     if (this.stores !== null && bank.uncachedPages > 0) this.stores.written(bank, offset, size);

@@ -163,6 +163,9 @@ export class SimMachine implements Machine, ModelHost {
     timer.start(delayNs);
     return timer;
   }
+  again(timer: TimerHandle, delayNs: number): void {
+    (timer as Timer).start(delayNs);
+  }
   cancel(timer: TimerHandle): void {
     this.#time.cancel(timer as Timer);
   }
@@ -191,7 +194,7 @@ export class SimMachine implements Machine, ModelHost {
     this.#cacheOp('flush', phys, sizeBytes);
   }
   #cacheOp(op: CacheOp, phys: number, sizeBytes: number): void {
-    if (this.traits.coherent || sizeBytes <= 0) return;
+    if (this.traits.coherent === true || sizeBytes <= 0) return;
     this.#cpu.observer?.cacheOp?.(this.#time.now, op, phys, sizeBytes);
     const lineBytes = this.#cache.lineBytes;
     for (let at = phys, left = sizeBytes; left > 0; ) {
@@ -216,7 +219,8 @@ export class SimMachine implements Machine, ModelHost {
   barrier(kind: BarrierKind): void {
     this.#cpu.observer?.barrier?.(this.#time.now, kind);
     if (kind === 'rmb' || kind === 'dma_rmb') return;
-    if (this.#stores?.active) this.#stores.drain();
+    const stores = this.#stores;
+    if (stores !== null && stores.active === true) stores.drain();
     this.#cpu.pass(this.#timings.barrierNs);
   }
 

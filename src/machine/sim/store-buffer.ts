@@ -4,6 +4,8 @@ import { PageState, type SimBank } from './sim-bank.ts';
 /** Pages whose pending stores are followed at the same time; the least recently used gives way. */
 const SLOTS = 12;
 const PAGE_WORDS = 1024;
+/** Idling for so long drains everything. */
+const MAX_PATIENCE_NS = 10_000;
 
 /** One followed page: what devices see of it for sure. */
 class Slot {
@@ -29,6 +31,8 @@ export class StoreBuffer {
   readonly #prng: Prng;
   readonly #slots: Slot[] = [];
   #clock = 0;
+  /** Idle time until everything has drained. */
+  #patienceNs = 0;
 
   constructor(prng: Prng) {
     this.#prng = prng;
@@ -74,7 +78,10 @@ export class StoreBuffer {
   }
   /** Time passed while the CPU idled: the longer, the likelier everything has drained. */
   passed(ns: number): void {
-    if (this.#prng.below(10_000) < ns) this.drain();
+    this.#patienceNs -= ns;
+    if (this.#patienceNs > 0) return;
+    this.#patienceNs = this.#prng.below(MAX_PATIENCE_NS);
+    this.drain();
   }
 
   /**

@@ -9,8 +9,6 @@ export class Timer implements ModelTimer {
   dueNs = 0;
   /** Orders timers that are due at the same time: first started, first run. @internal */
   sequence = 0;
-  /** Whether hardware set it: started by a model, and no time-out of the CPU's. @internal */
-  ofModel = false;
   /** Where it is in the queue's heap, or -1. @internal */
   place = -1;
   /** @internal */
@@ -54,9 +52,8 @@ export class EventQueue {
   start(timer: Timer, delayNs: number): void {
     if (!(delayNs >= 0)) throw new RangeError(`a delay is a number of nanoseconds from 0 on, found ${delayNs}`);
     if (timer.place >= 0) this.cancel(timer);
-    timer.dueNs = this.now + Math.round(this.scaled && this.factor !== 1 ? delayNs * this.factor : delayNs);
+    timer.dueNs = this.now + Math.round(this.factor !== 1 && this.scaled === true ? delayNs * this.factor : delayNs);
     timer.sequence = this.#sequence++;
-    timer.ofModel = this.scaled;
     const heap = this.#heap;
     heap.push(timer);
     this.#up(timer, heap.length - 1);
