@@ -5,6 +5,7 @@ import { EDU, EDU_DEVICE_ID, EDU_VENDOR_ID } from '../regs/edu.ts';
 import { FIFO } from '../regs/fifo-peripheral.ts';
 import { describe, type RegisterBlockInfo } from '../regs/index.ts';
 import { PL330 } from '../regs/pl330.ts';
+import { SMMU, SMMU_PAGE_BYTES, SMMU_PAGE1 } from '../regs/smmu-v3.ts';
 import type { RegisterDecoder } from './timeline.ts';
 
 /** The table for an offset in a device's registers, the offset in that table, and a name where there are several. */
@@ -21,6 +22,10 @@ const TABLES: Readonly<Record<string, (offset: number) => Found>> = {
     const channel = Math.floor(offset / CHANNEL_STRIDE);
     if (channel >= CHANNELS) return { map: DMA_SHARED, offset, part: '' };
     return { map: DMA, offset: offset % CHANNEL_STRIDE, part: `ch${channel} ` };
+  },
+  'arm,smmu-v3': (offset) => {
+    if (offset < SMMU_PAGE_BYTES) return { map: SMMU, offset, part: '' };
+    return { map: SMMU_PAGE1, offset: offset - SMMU_PAGE_BYTES, part: '' };
   },
   'dmakit,fifo-port': (offset) => ({ map: FIFO, offset, part: '' }),
 };
