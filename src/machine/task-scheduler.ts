@@ -1,6 +1,7 @@
 import {
   ForeignAwaitError,
   HungTaskError,
+  LockupError,
   type Scheduler,
   type Task,
   type Wait,
@@ -14,6 +15,8 @@ export interface SchedulerHost {
   idle(): boolean;
   /** A task gets the CPU back at the very time at which it began to wait: tasks that yield must not stop time. */
   yielded(): void;
+  /** Counts what happened besides time-outs: events of models, posted writes, interrupts. */
+  readonly happenings: number;
   /** True while a model's or an event's code runs. */
   readonly inHardware: boolean;
 }
@@ -199,6 +202,10 @@ export class TaskScheduler implements Scheduler {
   #queueHead = 0;
   #queued = 0;
   #outsideSettled: (() => void) | null = null;
+  // Waits with a time-out since something happened, and what the host's count was and the time when they began.
+  #idleSleeps = 0;
+  #happenings = -1;
+  #idleSinceNs = 0;
   /** Wake-ups since the host had a turn. */
   #wakes = 0;
   /** What ended the run while a task waited in place: it is not the task's to catch. */
@@ -224,6 +231,7 @@ export class TaskScheduler implements Scheduler {
 
   wait<T>(waitsFor: () => string, hasTimeout = false, decide: (() => T | undefined) | null = null): Wait<T> {
     const task = this.#waiting(waitsFor);
+    if (hasTimeout === true) this.#countSleep(task, waitsFor);
     const wait = new TaskWait<T>(this, task, waitsFor, hasTimeout, this.#host.now(), decide);
     task.waits.push(wait as unknown as TaskWait<unknown>);
     return wait;
@@ -231,6 +239,7 @@ export class TaskScheduler implements Scheduler {
   /** @internal See `Wait.again`. */
   waitAgain(wait: TaskWait<unknown>): void {
     const task = this.#waiting(wait.waitsFor);
+    if (wait.hasTimeout === true) this.#countSleep(task, wait.waitsFor);
     wait.restart(task, this.#host.now());
     task.waits.push(wait);
   }
@@ -240,6 +249,26 @@ export class TaskScheduler implements Scheduler {
       throw new Error(`only a task can wait (for ${waitsFor()}); now no task runs`);
     }
     return task;
+  }
+
+  /** A driver that sleeps and looks again without end would run for ever: nothing in it is hung, and nothing spins. */
+  #countSleep(task: TaskRecord, waitsFor: () => string): void {
+    const { happenings } = this.#host;
+    if (happenings !== this.#happenings) {
+      this.#happenings = happenings;
+      this.#idleSleeps = 0;
+      this.#idleSinceNs = this.#host.now();
+    } else if (++this.#idleSleeps >= MAX_IDLE_SLEEPS) {
+      const idleNs = this.#host.now() - this.#idleSinceNs;
+      if (idleNs < MAX_IDLE_SLEEP_NS && this.#idleSleeps < MAX_SHORT_IDLE_SLEEPS) return;
+      const seconds = (idleNs / 1e9).toFixed(1);
+      const error = new LockupError(
+        `lockup: task '${task.name}' sleeps (${waitsFor()}) and looks again without end; for ${seconds} s of simulated ` +
+          'time nothing has happened that could change what it looks at',
+      );
+      this.abort(error);
+      throw error;
+    }
   }
 
   async join(task: Task): Promise<void> {

@@ -40,6 +40,7 @@ export class SimCpu implements SchedulerHost {
   observer: MachineObserver | null = null;
   /** True while a model's or an event's code runs: there the CPU's side must not be used. */
   inHardware = false;
+  happenings = 0;
   handler: ((line: number) => void) | null = null;
   readonly #time: EventQueue;
   readonly #irq: InterruptController;
@@ -289,6 +290,7 @@ export class SimCpu implements SchedulerHost {
   #runEvent(): void {
     const timer = this.#time.take();
     this.#quiet = 0;
+    if (timer.ofModel) this.happenings++;
     this.#beginHardware();
     try {
       timer.callback();
@@ -304,6 +306,7 @@ export class SimCpu implements SchedulerHost {
     if (posted.nextDue > this.#time.now) this.#time.now = posted.nextDue;
     posted.take();
     this.#quiet = 0;
+    this.happenings++;
     const region = this.registers.find(posted.addr);
     if (region !== null) this.#writeBlock(region, posted.addr - region.base, posted.width, posted.value);
   }
@@ -353,6 +356,7 @@ export class SimCpu implements SchedulerHost {
         );
       }
       this.#quiet = 0;
+      this.happenings++;
       this.observer?.interrupt?.(this.#time.now, line);
       const outer = this.#handling;
       this.#interruptsEnabled = false;

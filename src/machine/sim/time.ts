@@ -9,6 +9,8 @@ export class Timer implements ModelTimer {
   dueNs = 0;
   /** Orders timers that are due at the same time: first started, first run. @internal */
   sequence = 0;
+  /** Whether hardware set it: started by a model, and no time-out of the CPU's. @internal */
+  ofModel = false;
   /** Where it is in the queue's heap, or -1. @internal */
   place = -1;
   /** @internal */
@@ -54,6 +56,7 @@ export class EventQueue {
     if (timer.place >= 0) this.cancel(timer);
     timer.dueNs = this.now + Math.round(this.factor !== 1 && this.scaled === true ? delayNs * this.factor : delayNs);
     timer.sequence = this.#sequence++;
+    timer.ofModel = this.scaled;
     const heap = this.#heap;
     heap.push(timer);
     this.#up(timer, heap.length - 1);
