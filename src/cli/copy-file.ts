@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Board, System } from '../boards/index.ts';
 import { formatLogLine } from '../kernel/index.ts';
+import { probeErrors } from '../tools/channels.ts';
 import type { RunFinding } from '../tools/finding.ts';
 import { instrument } from '../tools/instruments.ts';
 import { CopyError, MAX_CHUNK_BYTES, NoChannelError, type StreamCopyResult, streamCopy } from '../tools/stream-copy.ts';
@@ -149,8 +150,9 @@ function copyError(error: unknown, job: CopyJob, system: System): unknown {
   const { board } = job;
   if (error instanceof NoChannelError) {
     // A name that does not exist is the user's mistake; a board without any channel is not.
-    const hint = channelsHint(system);
-    const exitCode = hint === '' ? EXIT_FINDINGS : EXIT_USAGE;
+    const channels = channelsHint(system);
+    const exitCode = channels === '' ? EXIT_FINDINGS : EXIT_USAGE;
+    const hint = [channels, ...probeErrors(system.kernel)].filter((line) => line !== '').join('\n');
     return new CliError(`${board.name}: ${error.message}`, { hint, exitCode });
   }
   if (error instanceof CopyError) {

@@ -196,3 +196,13 @@ test('on a terminal progress goes to standard error, in a pipe there is none', a
   const plain = await dmakitWith({ isTTY: true, env: { NO_COLOR: '1' } }, ...args);
   assert.ok(!plain.stdout.includes('\u001b'));
 });
+
+test('a copy without a channel says why; a mode that is unknown suggests nothing that copy does not take', async () => {
+  file('src', 100);
+  const none = await dmakit('copy', at('src'), at('none'), '--board', 'zynq-a9', '--mode', 'mask=12');
+  assert.equal(none.code, 1);
+  assert.match(none.stderr, /no free channel can copy memory\n.*Can't allocate memory!\n.* failed with error -12\n$/);
+  const unknown = await dmakit('copy', at('src'), at('none'), '--board', 'zynq-a9', '--mode', 'swiftly');
+  assert.equal(unknown.code, 2);
+  assert.doesNotMatch(unknown.stderr, /matrix/);
+});

@@ -70,9 +70,17 @@ export async function command(io: CliIo, _args: string[], options: Record<string
     io.stderr.write(`dmakit dmatest: interrupted after ${plural(total.tests, 'test')}\n`);
     return EXIT_INTERRUPTED;
   }
+  const refused = done.runs.find(({ refusals }) => refusals.length > 0);
+  if (refused !== undefined) {
+    throw new CliError(`${refused.board}: nothing was tested: ${refused.refusals.join('; ')}`, {
+      exitCode: EXIT_FINDINGS,
+      hint: 'See --transfer-size, --alignment and --test-buf-size.',
+    });
+  }
   const started = params.run !== false && params.wait !== false;
   if (total.tests === 0 && started) {
-    throw new CliError('nothing was tested: no channel offers it', { exitCode: EXIT_FINDINGS });
+    const hint = done.runs.flatMap(({ probeErrors }) => probeErrors).join('\n');
+    throw new CliError('nothing was tested: no channel offers it', { exitCode: EXIT_FINDINGS, hint });
   }
   return total.failures + total.findings === 0 ? EXIT_OK : EXIT_FINDINGS;
 }
@@ -87,6 +95,9 @@ function documentOf({ runs, skipped, interrupted }: Campaign, seed: number, test
     skipped,
     ...(testList ? { testList: list } : {}),
     findings: runs.flatMap(findingsOf),
+    probeErrors: runs.flatMap(({ board, mode, probeErrors }) =>
+      probeErrors.map((message) => ({ board, mode, message })),
+    ),
   };
 }
 
@@ -205,7 +216,7 @@ export function textOfSkipped(skipped: readonly Skipped[], colors: Colors): stri
 /** What went wrong on a board; '' when nothing did. */
 export function troublesOf(run: DmatestBoardRun, colors: Colors): string {
   const lines = [
-    ...run.errors.map((line) => `  ${line}\n`),
+    ...[...run.probeErrors, ...run.errors].map((line) => `  ${line}\n`),
     ...untoldSplats(run.splats, run.findings).map((splat) => textOfSplat({ ...splat, at: splat.place }, colors)),
     ...run.findings.map((finding) => textOfFinding(finding, colors)),
   ];

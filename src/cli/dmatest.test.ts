@@ -194,6 +194,21 @@ test('what cannot be done is refused in one line', async () => {
     [['--board', 'rpi3', '--mode', 'mask=20'], 2, /^dmakit dmatest: rpi3: mode 'mask=20'/],
     [['--seed', '4294967296'], 2, /--seed: expected a whole number from 0 to 4294967295/],
     [['--board', 'rpi3', '--dmatest', '1', '--iterations', '1'], 1, /nothing was tested: no channel offers it\n/],
+    [
+      ['--board', 'rpi3', '--transfer-size', '16384', '--iterations', '3'],
+      1,
+      /^dmakit dmatest: rpi3: nothing was tested: 16384-byte transfer size must be lower than 16384-buffer size\n/,
+    ],
+    [
+      ['--board', 'rpi3', '--test-buf-size', '8', '--alignment', '4'],
+      1,
+      /nothing was tested: 8-byte buffer too small for 16-byte alignment\n/,
+    ],
+    [
+      ['--board', 'zynq-a9', '--mode', 'mask=12'],
+      1,
+      /no channel offers it\n.*f8003000\.dma-controller: Can't allocate memory!\n.*: probe with driver dma-pl330 failed/,
+    ],
   ];
   for (const [args, expected, message] of cases) {
     const { code, stderr } = await dmakit('dmatest', ...args);
@@ -213,6 +228,28 @@ test('Ctrl-C ends even an endless test, and reports what was done', async () => 
   assert.deepEqual([total.boards, total.failures], [1, 0]);
   assert.ok(total.tests > 0);
   assert.match(stderr, /^dmakit dmatest: interrupted after [\d,]+ tests\n$/);
+});
+
+test('a controller that could not be set up is told beside the results of other modes', async () => {
+  const args = ['dmatest', '--board', 'zynq-a9', '--mode', 'mask=12;mask=32', '--iterations', '2'];
+  const { stdout } = await dmakit(...args);
+  assert.match(stdout, /\nzynq-a9 mask=12:\n.*Can't allocate memory!\n.* failed with error -12\n/);
+  const { probeErrors } = JSON.parse((await dmakit(...args, '--json')).stdout);
+  assert.deepEqual(
+    probeErrors.map(({ board, mode }: { board: string; mode: string }) => [board, mode]),
+    [
+      ['zynq-a9', 'mask=12'],
+      ['zynq-a9', 'mask=12'],
+    ],
+  );
+});
+
+test('SIGTERM ends it the same way, with its own exit code', async () => {
+  const { code, stdout } = await dmakitProcess(['dmatest', '--iterations', '0', '--verbose'], (child) => {
+    child.stderr?.once('data', () => setTimeout(() => child.kill('SIGTERM'), 200));
+  });
+  assert.equal(code, 143);
+  assert.match(stdout, /\n1 board, /);
 });
 
 test('Ctrl-C at a process, too', async () => {

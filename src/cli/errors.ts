@@ -57,6 +57,11 @@ export function exitCodeOf(error: unknown): number {
   return error instanceof CliError ? error.exitCode : EXIT_FINDINGS;
 }
 
+/** The exit code for a command that was stopped: that of the signal, which is the reason of the abort. */
+export function exitCodeOfSignal({ reason }: AbortSignal): number {
+  return typeof reason === 'number' ? reason : EXIT_INTERRUPTED;
+}
+
 /** The text for an error that ends a command; the stack is for `DMAKIT_DEBUG=1` alone. */
 export function describeError(error: unknown, command: string, debug: boolean): string {
   const message = error instanceof Error ? error.message : String(error);

@@ -15,7 +15,10 @@ export interface CliIo {
   /** Everything else: errors, progress, logs. */
   readonly stderr: Writer;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborted by Ctrl-C: finish what must be finished, report what was done, return `EXIT_INTERRUPTED`. */
+  /**
+   * Aborted by Ctrl-C, or by another signal to end: finish what must be finished, report what was done, return
+   * `EXIT_INTERRUPTED`. The reason is the exit code of the signal.
+   */
   readonly signal: AbortSignal;
   /** Set while a command holds something that a sudden end must not leave behind; called without delay. */
   onExit(cleanUp: () => void): () => void;

@@ -4,7 +4,7 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CommanderError } from 'commander';
 import { kebabOptions } from './dmatest-parameters.ts';
-import { describeError, EXIT_OK, EXIT_USAGE, exitCodeOf } from './errors.ts';
+import { describeError, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, exitCodeOf, exitCodeOfSignal } from './errors.ts';
 import type { CliIo } from './io.ts';
 import { processIo } from './process-io.ts';
 import { buildProgram } from './program.ts';
@@ -26,7 +26,7 @@ export async function main(argv: readonly string[], io: CliIo): Promise<number> 
       }
     }
     await program.parseAsync(kebabOptions(argv), { from: 'user' });
-    return exitCode;
+    return exitCode === EXIT_INTERRUPTED ? exitCodeOfSignal(io.signal) : exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return usageError(error, argv, commands, io);
     const name = argv.find((arg) => commands.includes(arg));

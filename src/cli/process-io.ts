@@ -2,8 +2,9 @@
 import { EXIT_INTERRUPTED, EXIT_USAGE, fileReason } from './errors.ts';
 import type { CliIo } from './io.ts';
 
-/** Exit code of a process ended by SIGTERM. */
+/** Exit codes of a process ended by SIGTERM and SIGHUP. */
 const EXIT_TERMINATED = 143;
+const EXIT_HUNG_UP = 129;
 
 /** The real world for `main`. Call once: it takes over the process's signals. */
 export function processIo(): CliIo {
@@ -17,11 +18,11 @@ export function processIo(): CliIo {
   const stop = (exitCode: number) => () => {
     // The second time nobody is waited for.
     if (interrupt.signal.aborted) process.exit(exitCode);
-    interrupt.abort();
+    interrupt.abort(exitCode);
   };
   process.on('SIGINT', stop(EXIT_INTERRUPTED));
   process.on('SIGTERM', stop(EXIT_TERMINATED));
-  process.on('SIGHUP', stop(EXIT_TERMINATED));
+  process.on('SIGHUP', stop(EXIT_HUNG_UP));
   // A reader that has seen enough (`dmakit … | head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit();

@@ -478,3 +478,11 @@ test('Ctrl-C ends it with what was done so far, and leaves no file behind', asyn
     [],
   );
 });
+
+test('a run without a channel says why its controller has none', async () => {
+  const { stdout } = await dmakit('run', driver('no-probe', 'unmap();'), '--board', 'zynq-a9', '--mode', 'mask=12');
+  assert.match(
+    stdout,
+    /skipped: .* no free channel that offers memcpy; .*Can't allocate memory!; .* failed with error -12\n/,
+  );
+});

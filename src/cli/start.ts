@@ -11,7 +11,7 @@ import { type Board, boardsWithChannels } from '../boards/index.ts';
 import type { DmatestBoardRun } from '../tools/dmatest-campaign.ts';
 import { copyFile, DEFAULT_CHUNK_BYTES } from './copy-file.ts';
 import { campaign, summary, tableOf, totalOf, troublesOf } from './dmatest-command.ts';
-import { describeError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts';
+import { describeError, EXIT_FINDINGS, EXIT_OK, exitCodeOfSignal } from './errors.ts';
 import { type CliIo, colorsFor } from './io.ts';
 import { bundleDriver } from './loader.ts';
 import { processIo } from './process-io.ts';
@@ -71,7 +71,7 @@ function leftOut(skipped: readonly Skipped[]): string {
 
 function stopped(io: CliIo, runs: readonly DmatestBoardRun[]): number {
   io.stderr.write(`npm start: interrupted; until then ${summary(runs)}\n`);
-  return EXIT_INTERRUPTED;
+  return exitCodeOfSignal(io.signal);
 }
 
 /** A real file that is there already: the bundler's program among the locked dependencies, or Node itself. */

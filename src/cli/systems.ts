@@ -128,7 +128,7 @@ export function matrix(chosen: Chosen, given: readonly string[] = [DEFAULT_MODE]
       try {
         modes.add(modeOf(board, text));
       } catch (error) {
-        if (!chosen.isAll) throw modeError(text, board, error);
+        if (!chosen.isAll) throw modeError(text, board, error, MATRIX_HINT);
         skipped.push({ board: board.name, mode: text, reason: (error as Error).message });
       }
     }
@@ -162,9 +162,10 @@ export function variant(board: Board, text: string = DEFAULT_MODE): Variant {
   try {
     return { board, mode: modeOf(board, text) };
   } catch (error) {
-    throw modeError(text, board, error);
+    throw modeError(text, board, error, text.includes(';') ? ONE_MODE_HINT : '');
   }
 }
+const ONE_MODE_HINT = 'This command takes one mode; dmatest and run take several.';
 
 function modeOf(board: Board, text: string): string {
   if (text === DEFAULT_MODE) return text;
@@ -174,8 +175,8 @@ function modeOf(board: Board, text: string): string {
   if (lacking === undefined) return parseMode(text, board.modes).text || DEFAULT_MODE;
   throw new Error(`it has no mode '${lacking}'; its modes are ${board.modes.map(modeTermUsage).join(', ')}`);
 }
-function modeError(text: string, board: Board, error: unknown): CliError {
-  return new CliError(`--mode '${text}': ${board.name}: ${(error as Error).message}`, { hint: MATRIX_HINT });
+function modeError(text: string, board: Board, error: unknown, hint: string): CliError {
+  return new CliError(`--mode '${text}': ${board.name}: ${(error as Error).message}`, { hint });
 }
 
 /** A board that does not boot: a mode that it cannot have, such as a mask without memory below it, or its own fault. */

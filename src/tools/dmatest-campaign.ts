@@ -6,7 +6,7 @@ import { Dmatest, type DmatestRun } from '../drivers/dmatest.ts';
 import type { DmatestResult, DmatestThreadResult } from '../drivers/dmatest-result.ts';
 import type { Kernel, LogLine, Splat } from '../kernel/index.ts';
 import { withBreather } from './breather.ts';
-import { channelNames } from './channels.ts';
+import { channelNames, probeErrors } from './channels.ts';
 import type { RunFinding } from './finding.ts';
 import { instrument } from './instruments.ts';
 
@@ -44,6 +44,10 @@ export interface DmatestBoardRun {
   readonly splats: readonly Splat[];
   /** The module's lines about failures, the first of each thread. */
   readonly errors: readonly string[];
+  /** Why threads moved nothing: what the module said of its parameters, each once. */
+  readonly refusals: readonly string[];
+  /** Lines of the log about controllers whose probe failed. */
+  readonly probeErrors: readonly string[];
   readonly simulatedS: number;
   readonly wallS: number;
 }
@@ -101,6 +105,8 @@ export async function dmatestOnBoard(job: DmatestJob): Promise<DmatestBoardRun> 
     findings: instruments.findings(),
     splats: system.kernel.splats,
     errors: result.threads.flatMap(errorLines),
+    refusals: [...new Set(result.threads.flatMap(refusalsOf))],
+    probeErrors: probeErrors(system.kernel),
     simulatedS: system.machine.now() / 1e9,
     wallS: (performance.now() - startMs) / 1000,
   };
@@ -172,6 +178,11 @@ function checkNames({ channel, device }: DmatestJobParams, kernel: Kernel, board
 function errorLines(thread: DmatestThreadResult): string[] {
   if (thread.failures === 0) return [];
   return thread.lines.filter((line) => !/'test passed'|: summary /.test(line)).slice(0, ERROR_LINES);
+}
+
+/** The thread's lines that are about no test and not its summary: the module did not even try. */
+function refusalsOf({ name, lines }: DmatestThreadResult): string[] {
+  return lines.filter((line) => !line.includes(`${name}: `)).map((line) => line.replace(/^dmatest: /, ''));
 }
 
 type Sum = Omit<DmatestRow, 'board' | 'mode'>;

@@ -38,6 +38,7 @@ import {
 import { SimMachine } from '../machine/index.ts';
 import type { Mem } from '../machine/mem.ts';
 import { ForeignAwaitError, HungTaskError, LockupError, type WaitReport } from '../machine/scheduler.ts';
+import { probeErrors } from './channels.ts';
 import { compareBytes, type Difference, type Expected } from './compare.ts';
 import type { Capability, DriverContext, DriverDefinition, DriverResult, PciDriverDefinition } from './driver.ts';
 
@@ -183,7 +184,7 @@ class Run {
     const { needs } = this.#driver;
     if (needs !== undefined) {
       this.#chan = await dmaRequestChannel(this.#kernel, capabilities[needs]);
-      if (this.#chan === null) return this.#skip(`${this.#system.board} has no free channel that offers ${needs}`);
+      if (this.#chan === null) return this.#skip(this.#noChannel(needs));
     }
     try {
       await this.#bindAndRun();
@@ -191,6 +192,12 @@ class Run {
       if (this.#chan !== null && !this.#dead) await dmaReleaseChannel(this.#chan);
     }
     await msleep(this.#kernel, GRACE_MS);
+  }
+
+  /** A controller that could not be set up has no channels either: then its error is the reason. */
+  #noChannel(needs: Capability): string {
+    const what = `${this.#system.board} has no free channel that offers ${needs}`;
+    return [what, ...probeErrors(this.#kernel)].join('; ');
   }
 
   async #bindAndRun(): Promise<void> {
