@@ -71,6 +71,7 @@ type Mistake =
   | 'none'
   | 'no sync'
   | 'no issue'
+  | 'no submit'
   | 'short mapping'
   | 'leak'
   | 'keep channel'
@@ -97,7 +98,7 @@ async function copyOnce(kernel: Kernel, checker: Checker, mistake: Mistake): Pro
     if (mistake === 'callback throws') throw new TypeError('buffer is undefined');
     complete(done);
   };
-  dmaengineSubmit(tx);
+  if (mistake !== 'no submit') dmaengineSubmit(tx);
   if (mistake !== 'no issue') dmaAsyncIssuePending(chan);
   if (mistake === 'early unmap') dmaUnmapSingle(dev, to, 4096, DMA_FROM_DEVICE);
   if (mistake === 'terminate async') dmaengineTerminateAsync(chan);
@@ -118,6 +119,7 @@ const expected: readonly [Mistake, string, readonly string[]][] = [
   ['no sync', '', ['dma/missing-sync-for-cpu']],
   ['no sync', 'coherent', []],
   ['no issue', '', ['dmaengine/no-issue-pending', 'kernel/hung-task']],
+  ['no submit', '', ['dmaengine/not-submitted', 'kernel/hung-task']],
   ['short mapping', '', ['dma/device-access-outside']],
   ['leak', '', ['dma/leak']],
   ['keep channel', '', ['dmaengine/channel-leak']],

@@ -2,6 +2,7 @@
 import type { Kernel } from '../kernel/index.ts';
 import type { Machine } from '../machine/contract.ts';
 import type { Mem } from '../machine/mem.ts';
+import { HungTaskError, LockupError } from '../machine/scheduler.ts';
 import { AccessChecks } from './access-checks.ts';
 import { CoherentChecks } from './coherent-checks.ts';
 import { EndChecks } from './end-checks.ts';
@@ -98,7 +99,7 @@ export function attachChecker(checked: Checked, options: CheckerOptions = {}): C
       if (ended) return;
       ended = true;
       const orderly = error === undefined && kernel.dead === null;
-      engine.runEnded(orderly);
+      engine.runEnded(orderly, orderly || error instanceof HungTaskError || error instanceof LockupError);
       kernelChecks.ended(error);
       if (orderly) end.runEnded();
       // What is left of a run that broke off is no mistake of its own.

@@ -1,6 +1,6 @@
 /** Rules of the DMA engine's clients. */
 
-import type { Cookie, DmaAsyncTxDescriptor, DmaChan } from '../dmaengine/index.ts';
+import type { Cookie, DmaAsyncTxDescriptor, DmaChan, DmaPrepKind } from '../dmaengine/index.ts';
 import type { Device } from '../kernel/device.ts';
 import { type Place, placeOf, type Trace } from './place.ts';
 import type { CheckState } from './state.ts';
@@ -15,6 +15,8 @@ interface ChannelFacts {
   taken: boolean;
   /** Requested in the probe of a driver that is still bound. */
   heldByDriver: boolean;
+  /** Descriptors that were prepared and not submitted, the oldest first. */
+  readonly prepared: Prepared[];
   /** The first descriptor since the last issue_pending: its cookie (0: none) and where it was submitted. */
   firstCookie: Cookie;
   firstSubmitted: Trace | null;
@@ -22,6 +24,13 @@ interface ChannelFacts {
   terminated: Trace | null;
   terminatedBy: unknown;
   notSynchronized: boolean;
+}
+
+/** A descriptor, and where it was prepared. */
+interface Prepared {
+  readonly tx: DmaAsyncTxDescriptor;
+  readonly kind: DmaPrepKind;
+  readonly trace: Trace | null;
 }
 
 /** See the file's head. */
@@ -46,6 +55,7 @@ export class EngineChecks {
         client: null,
         taken: false,
         heldByDriver: false,
+        prepared: [],
         firstCookie: 0,
         firstSubmitted: null,
         terminated: null,
@@ -67,15 +77,29 @@ export class EngineChecks {
   release(chan: DmaChan): void {
     const facts = this.#facts(chan);
     this.#reportUnissued(facts);
+    this.#reportUnsubmitted(facts);
     facts.client = null;
     facts.taken = false;
     facts.requested = null;
     // Releasing waits for the hardware and the callbacks.
     this.#quiet(facts);
   }
-  submit(chan: DmaChan, _tx: DmaAsyncTxDescriptor, cookie: Cookie): void {
-    if (cookie < 0) return;
+  prep(chan: DmaChan, kind: DmaPrepKind, tx: DmaAsyncTxDescriptor | null): void {
+    if (tx === null) return;
+    const { prepared } = this.#facts(chan);
+    // A provider that hands out a descriptor again had it back.
+    const known = prepared.findIndex((one) => one.tx === tx);
+    if (known >= 0) prepared.splice(known, 1);
+    prepared.push({ tx, kind, trace: this.#state.trace() });
+  }
+  submit(chan: DmaChan, tx: DmaAsyncTxDescriptor, cookie: Cookie): void {
     const facts = this.#facts(chan);
+    const { prepared } = facts;
+    if (prepared.length > 0) {
+      const known = prepared.findIndex((one) => one.tx === tx);
+      if (known >= 0) prepared.splice(known, 1);
+    }
+    if (cookie < 0) return;
     if (facts.firstCookie !== 0) return;
     facts.firstCookie = cookie;
     facts.firstSubmitted = this.#state.trace();
@@ -91,6 +115,7 @@ export class EngineChecks {
   terminate(chan: DmaChan): void {
     const facts = this.#facts(chan);
     facts.firstCookie = 0;
+    facts.prepared.length = 0;
     facts.terminated = this.#state.trace();
     facts.terminatedBy = this.#state.kernel.context.current;
     if (!facts.notSynchronized) this.#terminated++;
@@ -153,10 +178,15 @@ export class EngineChecks {
   unbound(dev: Device): void {
     for (const facts of this.#channels.values()) if (facts.client === dev.name) this.#reportLeak(facts);
   }
-  /** No code will run any more, and `orderly` says whether the run came to its own end. */
-  runEnded(orderly: boolean): void {
+  /**
+   * No code will run any more.
+   * @param orderly whether the run came to its own end
+   * @param settled whether nothing was broken off in its middle, where it may have been about to submit
+   */
+  runEnded(orderly: boolean, settled: boolean): void {
     for (const facts of this.#channels.values()) {
       this.#reportUnissued(facts);
+      if (settled) this.#reportUnsubmitted(facts);
       if (orderly && facts.client !== null && !facts.heldByDriver) this.#reportLeak(facts);
     }
   }
@@ -172,6 +202,14 @@ export class EngineChecks {
     facts.firstCookie = 0;
     const submitted = placeOf(facts.firstSubmitted);
     this.#state.report('dmaengine/no-issue-pending', chan.device.dev, null, submitted, values, chan.name);
+  }
+  #reportUnsubmitted(facts: ChannelFacts): void {
+    const { chan, prepared } = facts;
+    const [first] = prepared;
+    if (first === undefined) return;
+    const values = { channel: chan.name, descriptors: prepared.length, kind: first.kind };
+    prepared.length = 0;
+    this.#state.report('dmaengine/not-submitted', chan.device.dev, null, placeOf(first.trace), values, chan.name);
   }
   #reportLeak(facts: ChannelFacts): void {
     const { chan, client } = facts;

@@ -76,6 +76,7 @@ export function dmaengineListener(engine: EngineChecks): DmaengineObserver {
   return {
     request: (chan, client) => engine.request(chan, client),
     release: (chan) => engine.release(chan),
+    prep: (chan, kind, tx) => engine.prep(chan, kind, tx),
     submit: (chan, tx, cookie) => engine.submit(chan, tx, cookie),
     issuePending: (chan) => engine.issuePending(chan),
     complete: (chan, _tx, cookie) => engine.complete(chan, cookie),

@@ -13,6 +13,18 @@ dmaAsyncIssuePending. Some controllers start at submit and hide the mistake; on 
     kernel: () => null,
     fix: ({ mappedAt }) => `add dmaAsyncIssuePending(chan)${lineText('after', mappedAt)}`,
   }),
+  'dmaengine/not-submitted': rule<{ channel: string; descriptors: number; kind: string }>({
+    severity: 'error',
+    statement: 'A descriptor that was prepared is submitted.',
+    wording: null,
+    page: `A prepared descriptor does nothing: dmaengineSubmit gives it to the channel, and dmaAsyncIssuePending starts it. There is no call
+that takes a descriptor back: some providers hold a lock, or a place in their ring, from preparing to submitting. Do what can fail
+before preparing; a channel that is terminated gives its descriptors up.`,
+    message: ({ values: v }) =>
+      `${v.descriptors} ${v.descriptors === 1 ? 'descriptor' : 'descriptors'} prepared on ${v.channel} (${v.kind}), dmaengineSubmit never called`,
+    kernel: () => null,
+    fix: ({ mappedAt }) => `add dmaengineSubmit(tx) and dmaAsyncIssuePending(chan)${lineText('after', mappedAt)}`,
+  }),
   'dmaengine/callback-threw': rule<{ channel: string; cookie: number; what: string }>({
     severity: 'error',
     statement: 'A descriptor callback does not throw.',
