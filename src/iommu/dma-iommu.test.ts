@@ -26,6 +26,9 @@ import {
 } from '../mapping/index.ts';
 import { devIommu } from './dev-iommu.ts';
 import { dmaCookie } from './dma-cookie.ts';
+import { type IommuDomain, iommuFlushIotlbAll } from './domain.ts';
+import { iommuDefaultDomainType, iommuGetResvRegions, iommuSetupDmaOps } from './iommu.ts';
+import { __freeIova, findIova } from './iova.ts';
 import { type SoftwareDomain, softwareIommu } from './test-support.cases.ts';
 
 const golden = (name: string) =>
@@ -259,4 +262,37 @@ test('a coherent allocation in atomic context works on a coherent machine', asyn
     assert.equal(devIommu(dev)!.domain!.iovaToPhys(memory.handle), memory.mem.phys);
     dmaFreeCoherent(dev, 100, memory.mem, memory.handle);
   });
+});
+
+test('what was handed out can be looked up, flushed and given back by hand', async () => {
+  const { kernel, newDevice } = softwareIommu('iommu.strict=0 iommu.passthrough=0');
+  const dev = newDevice();
+  assert.equal(iommuDefaultDomainType(kernel), 'dma-fq');
+  assert.deepEqual(
+    iommuGetResvRegions(dev).map(({ start, type }) => [start, type]),
+    [[0xfee0_0000, 'msi']],
+  );
+  const domain = devIommu(dev)!.domain as SoftwareDomain;
+  const { iovad, flushQueue } = dmaCookie(domain);
+  await kernel.run(() => {
+    const page = buffer(dev, 0);
+    const addr = dmaMapPage(dev, page, 0, PAGE_SIZE, DMA_TO_DEVICE);
+    assert.equal(findIova(iovad, addr / PAGE_SIZE), true);
+    dmaUnmapPage(dev, addr, PAGE_SIZE, DMA_TO_DEVICE);
+    flushQueue!.freeFlushed();
+    assert.equal(flushQueue!.length, 1, 'nothing was invalidated yet');
+    flushQueue!.flushIotlb();
+    assert.equal(domain.flushes, 1);
+    flushQueue!.freeFlushed();
+    assert.equal(flushQueue!.length, 0);
+    iommuFlushIotlbAll(domain);
+    assert.equal(domain.flushes, 2);
+  });
+  __freeIova(iovad, iovad.tree.find(0xfee00));
+  assert.equal(findIova(iovad, 0xfee00), false);
+  const identity = { type: 'identity' } as unknown as IommuDomain;
+  assert.equal(iommuSetupDmaOps(dev, identity), false);
+  assert.equal(dev.dmaOps, null);
+  assert.equal(iommuSetupDmaOps(dev, domain), true);
+  assert.notEqual(dev.dmaOps, null);
 });

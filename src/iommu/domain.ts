@@ -208,6 +208,10 @@ export function iommuUnmapFast(domain: IommuDomain, iova: number, size: number, 
 export function iommuIotlbSync(domain: IommuDomain, gather: IotlbGather): void {
   domain.iotlbSync(gather);
 }
+/** Make the hardware forget everything of the domain. @linux iommu_flush_iotlb_all */
+export function iommuFlushIotlbAll(domain: IommuDomain): void {
+  domain.flushIotlbAll();
+}
 /** Unmap and invalidate. Returns the bytes unmapped. @linux iommu_unmap */
 export function iommuUnmap(domain: IommuDomain, iova: number, size: number): number {
   const gather = new IotlbGather();

@@ -44,10 +44,10 @@ export class FlushQueue {
 
   /** Queue a range that was unmapped. Any context. @linux queue_iova */
   queue(pfn: number, pages: number): void {
-    this.#freeFlushed();
+    this.freeFlushed();
     if ((this.#tail + 1) % IOVA_DEFAULT_FQ_SIZE === this.#head) {
-      this.#flushIotlb();
-      this.#freeFlushed();
+      this.flushIotlb();
+      this.freeFlushed();
     }
     const index = this.#tail;
     this.#tail = (index + 1) % IOVA_DEFAULT_FQ_SIZE;
@@ -59,8 +59,8 @@ export class FlushQueue {
 
   /** Invalidate now, and give every waiting range back. */
   flush(): void {
-    this.#flushIotlb();
-    this.#freeFlushed();
+    this.flushIotlb();
+    this.freeFlushed();
   }
 
   /** As `flush`, and stop the timer. */
@@ -69,14 +69,16 @@ export class FlushQueue {
     this.flush();
   }
 
-  #flushIotlb(): void {
+  /** Invalidate the domain; what waited before may go. @linux fq_flush_iotlb */
+  flushIotlb(): void {
     this.#flushesStarted++;
     this.#domain.flushIotlbAll();
     this.#flushesFinished++;
     iommuObserver(this.#kernel)?.flushQueue?.(this.#domain, this.length);
   }
 
-  #freeFlushed(): void {
+  /** Give back what an invalidation has covered. @linux fq_ring_free */
+  freeFlushed(): void {
     while (this.#head !== this.#tail) {
       const index = this.#head;
       if (this.#counters[index]! >= this.#flushesFinished) return;

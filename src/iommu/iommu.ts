@@ -84,6 +84,13 @@ const KEY = {};
 function core(kernel: Kernel): IommuCore {
   return kernel.subsystem(KEY, () => new IommuCore(kernel));
 }
+/**
+ * The kind of domain that groups start with unless something demands another: what `iommu.passthrough`, `iommu.strict`
+ * and their older forms ask for. @linux boot:iommu.strict, boot:iommu.passthrough, iommu_get_default_domain_type
+ */
+export function iommuDefaultDomainType(kernel: Kernel): DomainType {
+  return core(kernel).defaultType;
+}
 /** A boolean boot argument: 1, y, on … or 0, n, off …; null when absent or neither. @linux kstrtobool */
 export function flag(text: string | undefined): boolean | null {
   if (text === undefined) return null;
@@ -190,12 +197,18 @@ function defaultDomain(dev: Device, ops: IommuOps): IommuDomain | null {
   return domain;
 }
 
+/** Let the DMA API map through the domain, or past the IOMMU. Returns whether it maps. @linux iommu_setup_dma_ops */
+export function iommuSetupDmaOps(dev: Device, domain: IommuDomain): boolean {
+  const isDma = domain.type === 'dma' || domain.type === 'dma-fq';
+  setDmaOps(dev, isDma ? iommuDmaOps : null);
+  return isDma;
+}
+
 function attach(dev: Device, domain: IommuDomain): Errno {
   const error = domain.attachDev(dev);
   if (error !== OK) return error;
   devIommu(dev)!.domain = domain;
-  const isDma = domain.type === 'dma' || domain.type === 'dma-fq';
-  setDmaOps(dev, isDma ? iommuDmaOps : null);
+  const isDma = iommuSetupDmaOps(dev, domain);
   iommuObserver(dev.kernel)?.attach?.(domain, dev);
   return isDma ? mapDirectRegions(dev, domain) : OK;
 }
@@ -242,7 +255,7 @@ function freeDefaultDomain(group: IommuGroup): void {
 export function iommuGetDomainForDev(dev: Device): IommuDomain | null {
   return iommuDomainOf(dev);
 }
-/** A domain of one's own, to be mapped by hand; null: no IOMMU, or no memory. @linux iommu_paging_domain_alloc */
+/** A domain of one's own, to be mapped by hand; null: no IOMMU, or no memory. @linux iommu_paging_domain_alloc, iommu_domain_alloc */
 export function iommuDomainAlloc(dev: Device): IommuDomain | null {
   return devIommu(dev)?.ops.domainAllocPaging(dev, 'unmanaged') ?? null;
 }
@@ -274,6 +287,10 @@ function moveGroup(group: IommuGroup, domain: IommuDomain): Errno {
   }
   group.domain = domain;
   return OK;
+}
+/** The ranges of bus addresses that have a meaning of their own for a device; none without IOMMU. @linux iommu_get_resv_regions */
+export function iommuGetResvRegions(dev: Device): ResvRegion[] {
+  return devIommu(dev)?.ops.getResvRegions(dev) ?? [];
 }
 /** The reserved ranges of a group's devices, ascending, each once. @linux iommu_get_group_resv_regions */
 export function iommuGetGroupResvRegions(group: IommuGroup): ResvRegion[] {

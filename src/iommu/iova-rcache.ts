@@ -140,7 +140,7 @@ export class IovaRcaches {
     }
   }
 
-  /** Stop the depots' timers and give everything back, as when the domain goes. */
+  /** Stop the depots' timers and give everything back, as when the domain goes. @linux put_iova_domain */
   destroy(): void {
     for (const rcache of this.#rcaches) delTimerSync(rcache.trim);
     this.flush();

@@ -95,7 +95,8 @@ export function allocIova(iovad: IovaDomain, size: number, limitPfn: number, siz
   }
 }
 
-function removeNode(iovad: IovaDomain, node: number): void {
+/** Give back a range by its node in the tree. @linux __free_iova */
+export function __freeIova(iovad: IovaDomain, node: number): void {
   const { tree } = iovad;
   const lo = tree.lo(node);
   const below4G = tree.hi(node) < iovad.dma32BitPfn;
@@ -110,7 +111,7 @@ function removeNode(iovad: IovaDomain, node: number): void {
 /** Give back the range that contains `pfn`; nothing happens when none does. @linux free_iova */
 export function freeIova(iovad: IovaDomain, pfn: number): void {
   const node = iovad.tree.find(pfn);
-  if (node !== NIL) removeNode(iovad, node);
+  if (node !== NIL) __freeIova(iovad, node);
 }
 
 /** Whether a handed-out or reserved range contains `pfn`. @linux find_iova */
