@@ -111,8 +111,8 @@ function passes(root, file) {
   return spawnSync(process.execPath, args, { cwd: root, env, stdio: 'ignore', timeout: TIMEOUT_MS }).status === 0;
 }
 
-/** The test that stands beside the source first, then those that name the function, then the others. */
-function inOrder(root, tests, file, name) {
+/** The test that stands beside the source first, then those that name the function, then the others; quick ones first. */
+function inOrder(root, tests, durations, file, name) {
   const beside = file.replace(/\.ts$/, '.test.ts');
   const word = new RegExp(`\\b${name.slice(name.lastIndexOf('.') + 1)}\\b`);
   const rank = (test) => {
@@ -122,7 +122,9 @@ function inOrder(root, tests, file, name) {
     const suites = [...text.matchAll(/from '(\.[^']*\.cases\.ts)'/g)].map((match) => join(dirname(test), match[1]));
     return suites.some((suite) => word.test(readFileSync(join(root, suite), 'utf8'))) ? 2 : 3;
   };
-  return tests.map((test) => ({ test, rank: rank(test) })).sort((a, b) => a.rank - b.rank);
+  return tests
+    .map((test) => ({ test, rank: rank(test) }))
+    .sort((a, b) => a.rank - b.rank || durations.get(a.test) - durations.get(b.test));
 }
 
 function copyTree(root) {
@@ -160,8 +162,11 @@ function main() {
   process.on('SIGINT', () => process.exit(130));
   const wanted = [`${folder}/`, ...more];
   const chosen = findTests(copy).filter((file) => wanted.some((path) => file.startsWith(path)));
+  const durations = new Map();
   const tests = chosen.filter((file) => {
+    const begin = performance.now();
     const good = passes(copy, file);
+    durations.set(file, performance.now() - begin);
     if (!good) console.log(`${file} fails as it is, and is left out`);
     return good;
   });
@@ -174,7 +179,7 @@ function main() {
       if (only !== '' && !mutant.name.includes(only) && !basename(file).includes(only)) continue;
       count++;
       writeFileSync(join(copy, file), source.slice(0, mutant.open) + mutant.body + source.slice(mutant.close));
-      const killer = inOrder(copy, tests, file, mutant.name).find(({ test }) => !passes(copy, test));
+      const killer = inOrder(copy, tests, durations, file, mutant.name).find(({ test }) => !passes(copy, test));
       writeFileSync(join(copy, file), source);
       const place = `${file}:${mutant.line} ${mutant.name} (${mutant.symbols.join(', ')})`;
       if (killer === undefined) survivors.push(place);

@@ -17,7 +17,7 @@ const RAM_BYTES = 64 << 20;
 async function rigOf(board: Board, mode: string, options: MappingRigOptions): Promise<MappingRig> {
   const rig = await ProgramRig.boot(board, { ...settingOf(mode), ...options, ramBytes: RAM_BYTES });
   await rig.system.run(() => {
-    rig.findDevices([]);
+    rig.findDevices({});
     const { dev } = rig.devices[0]!;
     dmaSetMaskAndCoherent(dev, dmaBitMask(32));
     // The first mapping makes page tables, which stay.

@@ -7,7 +7,13 @@ import { attachChecker, type Checker } from '../checker/index.ts';
 import { dmaCookie, iommuGetDomainForDev } from '../iommu/index.ts';
 import { Device, type Kernel } from '../kernel/index.ts';
 import { type BusMaster, type BusMasterOptions, BusStatus, FrameKind, type ModelHost } from '../machine/index.ts';
-import { dmaSetMaskAndCoherent, ioTlbMemOf, swiotlbStats } from '../mapping/index.ts';
+import {
+  dmaSetMaskAndCoherent,
+  dmaSetMinAlignMask,
+  dmaSetSegBoundary,
+  ioTlbMemOf,
+  swiotlbStats,
+} from '../mapping/index.ts';
 import { type Board, defineBoard } from './board.ts';
 import type { BootOptions, System } from './index.ts';
 
@@ -22,6 +28,9 @@ export interface RigOptions extends BootOptions {
   readonly checked?: boolean;
   /** Widths of the devices' masks, where they can be set; others keep what their driver has set. */
   readonly maskBits?: readonly number[];
+  /** What every device asks of its segments: `dmaSetMinAlignMask`, `dmaSetSegBoundary`. */
+  readonly minAlignMask?: number;
+  readonly segBoundary?: number;
 }
 
 /** Kinds of pages that somebody took and has to give back; the slab's are kept for reuse. */
@@ -62,7 +71,7 @@ export class ProgramRig {
   static async run(board: Board, options: RigOptions, main: (rig: ProgramRig) => void): Promise<void> {
     const rig = await ProgramRig.boot(board, options);
     await rig.system.run(() => {
-      rig.findDevices(options.maskBits ?? []);
+      rig.findDevices(options);
       main(rig);
     });
     await rig.close();
@@ -79,7 +88,7 @@ export class ProgramRig {
   }
 
   /** Take some devices that have a driver and are masters of the bus for others than the platform itself; where there is but one, it gets a twin. */
-  findDevices(maskBits: readonly number[]): void {
+  findDevices({ maskBits = [], minAlignMask, segBoundary }: RigOptions): void {
     const { devices } = this.kernel;
     const isMaster = ({ name }: Device): boolean =>
       this.#masters.has(name) && this.#masters.get(name)?.observed !== false;
@@ -93,6 +102,8 @@ export class ProgramRig {
     for (const [i, { dev }] of this.devices.entries()) {
       const bits = maskBits[i % maskBits.length];
       if (bits !== undefined) dmaSetMaskAndCoherent(dev, dmaBitMask(bits));
+      if (minAlignMask !== undefined) dmaSetMinAlignMask(dev, minAlignMask);
+      if (segBoundary !== undefined) dmaSetSegBoundary(dev, segBoundary);
     }
   }
   #add(dev: Device, options: BusMasterOptions): void {

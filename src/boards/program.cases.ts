@@ -3,7 +3,7 @@
  * exactly the bytes that the rules of the DMA API promise, and addresses must be such as the device can use.
  */
 import assert from 'node:assert/strict';
-import { PAGE_SIZE } from '../base/index.ts';
+import { lowBits, PAGE_SIZE } from '../base/index.ts';
 import { dmaRmb, dmaWmb, GFP_KERNEL, type Mem } from '../kernel/index.ts';
 import {
   DMA_BIDIRECTIONAL,
@@ -13,6 +13,8 @@ import {
   dmaAllocCoherent,
   dmaFreeCoherent,
   dmaGetMaxSegSize,
+  dmaGetMinAlignMask,
+  dmaGetSegBoundary,
   dmaMaxMappingSize,
   dmaPoolAlloc,
   dmaPoolCreate,
@@ -21,7 +23,7 @@ import {
   ioTlbMemOf,
   physToDma,
 } from '../mapping/index.ts';
-import { ListMapping, type Mapping, NoncoherentMapping, OneMapping, Shared } from './program-mapping.cases.ts';
+import { ListMapping, Mapping, NoncoherentMapping, OneMapping, Shared } from './program-mapping.cases.ts';
 import { ProgramBuffer, type Source } from './program-memory.cases.ts';
 import { MAX_BYTES, type Op, type OpKind } from './program-op.cases.ts';
 import type { ProgramRig, RigDevice } from './program-rig.cases.ts';
@@ -179,9 +181,24 @@ export class Program {
       const length = shared.lengths[i]!;
       assert.ok(addr >= 0 && addr + length - 1 <= reach, `0x${addr.toString(16)}+${length} is beyond the mask`);
       if (shared.addrs.length > 1) assert.ok(length <= Math.max(dmaGetMaxSegSize(dev), PAGE_SIZE * 3));
+      if (shared instanceof Mapping) this.#checkShape(shared, i);
       for (const other of this.live) this.#checkDisjoint(shared, addr, length, other);
       for (const other of this.coherent) this.#checkDisjoint(shared, addr, length, other);
     }
+  }
+  /** What the device asks of its segments. */
+  #checkShape(mapping: Mapping, i: number): void {
+    const { dev } = mapping.device;
+    const addr = mapping.addrs[i]!;
+    const piece = mapping.pieces[i]!;
+    // Merged, a segment is no longer that of the entry.
+    if (mapping.addrs.length === mapping.pieces.length) {
+      assert.equal(lowBits(addr, dmaGetMinAlignMask(dev)), lowBits(piece.phys, dmaGetMinAlignMask(dev)), 'low bits');
+    }
+    if (!this.rig.isolates(dev) || mapping.addrs.length === mapping.pieces.length) return;
+    const boundary = dmaGetSegBoundary(dev) + 1;
+    const last = addr + mapping.lengths[i]! - 1;
+    assert.equal(Math.floor(addr / boundary), Math.floor(last / boundary), 'a merged segment crosses the boundary');
   }
   #checkDisjoint(shared: Shared, addr: number, length: number, other: Shared): void {
     if (other === shared || other.device !== shared.device) return;
@@ -205,8 +222,9 @@ export class Program {
     const reach = this.rig.reach(dev);
     const longest = Math.max(...mapping.pieces.map(({ size }) => size));
     if (tlb.active) {
-      // A bounce buffer has its bounds, and its place.
-      if (longest > dmaMaxMappingSize(dev) || longest > MAX_BYTES - PAGE_SIZE) return;
+      // A bounce buffer has its bounds, lies within one segment boundary, and has its place.
+      if (longest > Math.min(dmaMaxMappingSize(dev), MAX_BYTES - PAGE_SIZE)) return;
+      if (longest + dmaGetMinAlignMask(dev) > dmaGetSegBoundary(dev)) return;
       if (physToDma(dev, (tlb.end - 1) as never) > reach) return;
     } else if (!this.rig.isolates(dev)) {
       if (mapping.pieces.some(({ phys, size }) => physToDma(dev, phys) < 0 || physToDma(dev, phys) + size - 1 > reach))

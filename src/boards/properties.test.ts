@@ -18,6 +18,11 @@ const RUNS = Number(process.env.DMAKIT_RUNS ?? 4);
 
 const masks = fc.array(fc.constantFrom(24, 26, 28, 32, 36, 64), { minLength: 1, maxLength: 3 });
 const machineSeed = fc.integer({ min: 1, max: 2 ** 31 });
+const shape = fc.record({
+  maskBits: masks,
+  minAlignMask: fc.constantFrom(0, 0, 511, 4095),
+  segBoundary: fc.constantFrom(0xffff_ffff, 0xffff, 0x3_ffff),
+});
 const steps = fc.array(opArbitrary, { minLength: 1, maxLength: 200, size: 'max' });
 
 async function play(board: Board, options: RigOptions, ops: readonly Op[]): Promise<void> {
@@ -34,12 +39,24 @@ for (const board of boards) {
 
     test(`${where}: random programs see what the rules promise, and leave nothing behind`, async () => {
       await fc.assert(
-        fc.asyncProperty(machineSeed, masks, steps, (seed, maskBits, ops) =>
-          play(board, { ...settingOf(mode), seed, maskBits, checked: true }, ops),
+        fc.asyncProperty(machineSeed, shape, steps, (seed, devices, ops) =>
+          play(board, { ...settingOf(mode), ...devices, seed, checked: true }, ops),
         ),
         { seed: SEED, numRuns: RUNS },
       );
     });
+  }
+
+  if (board.ramOf !== undefined) {
+    for (const mode of ['', 'iommu=strict']) {
+      test(`${board.name} with memory above 4 GiB${mode === '' ? '' : `, ${mode}`}: the same`, async () => {
+        const ops = fc.sample(fc.array(opArbitrary, { minLength: 200, maxLength: 200, size: 'max' }), {
+          seed: SEED,
+          numRuns: 1,
+        })[0]!;
+        await play(board, { mode, seed: 1, ramBytes: 6 * 2 ** 30, maskBits: [64, 28, 36], checked: true }, ops);
+      });
+    }
   }
 
   for (const mode of modesOf(board).filter((text) => !/mask|iommu=off/.test(text))) {
@@ -53,7 +70,7 @@ for (const board of boards) {
         const checker = rig.checker!;
         let seen: Error | undefined | null;
         await rig.system.run(() => {
-          rig.findDevices([]);
+          rig.findDevices({});
           const program = new Program(rig);
           for (const op of ops) program.step(op);
           program.drain();
@@ -78,7 +95,7 @@ for (const board of boards) {
           const options = { ...settingOf(mode), seed: 1, cacheNoise: 'off', checked: true } as const;
           const rig = await ProgramRig.boot(board, options);
           await rig.system.run(() => {
-            rig.findDevices([]);
+            rig.findDevices({});
             shareLine(rig, cut, value);
           });
         }),
