@@ -140,9 +140,14 @@ export function dmaDirectUnmapSg(
   dir: DmaDataDirection,
   attrs: number,
 ): void {
-  if (dev.dmaCoherent && !ioTlbMemOf(dev).active) return;
+  const tlb = ioTlbMemOf(dev);
+  const { dmaCoherent } = dev;
+  if (dmaCoherent === true && tlb.active === false) return;
+  // Then only what bounced needs anything; the rest is passed without a call for each entry.
+  const plain = dmaCoherent === true && dev.dmaRangeMap === null;
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) {
+    if (plain && !tlb.contains(sg.dmaAddress)) continue;
     dmaDirectUnmapPage(dev, sg.dmaAddress, sg.dmaLength, dir, attrs);
   }
 }
