@@ -61,6 +61,8 @@ test('an access reads as in the datasheet', () => {
   assert.equal(describe(DEV, 0x10, 0x31), 'MODE: KIND=FILL LEN=3');
   assert.equal(describe(DEV, 0x28, 0x1000), 'ADDR[1]: 0x1000');
   assert.equal(describe(DEV, 0x18, 0x1000), 'DEV+0x18: 0x1000');
+  const chain = registerMap('CHAIN', 8, { NEXT: reg(4, { BLOCK_ADDR: bits(31, 5) }) });
+  assert.equal(describe(chain, 4, 0xc040_8000), 'NEXT: BLOCK_ADDR=0xc0408000', 'an address, and not its upper bits');
   assert.equal(registerAt(DEV, 0x38)?.register.name, 'STAT');
   assert.equal(registerAt(DEV, 0x38, true)?.register.name, 'CMD');
 });
