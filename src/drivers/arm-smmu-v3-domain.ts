@@ -84,7 +84,7 @@ export class ArmSmmuDomain extends IommuDomain implements LpaeFlushOps {
   addPage(gather: IotlbGather, iova: number, granule: number): void {
     gather.addPage(this, iova, granule);
   }
-  /** @linux arm_smmu_iotlb_sync */
+  /** @linux arm_smmu_iotlb_sync, arm_smmu_tlb_inv_range_domain */
   override iotlbSync(gather: IotlbGather): void {
     if (gather.pgsize !== 0) this.#invalidate(gather.start, gather.end - gather.start + 1, gather.pgsize, true);
     gather.init(gather.queued);

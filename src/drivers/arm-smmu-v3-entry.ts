@@ -13,7 +13,7 @@ export const ENTRY_WORDS = 16;
 export const ENTRY_BYTES = 64;
 const QUADWORDS = 8;
 
-/** An entry that is being made up. */
+/** An entry of the stream table, or of a context table, that is being made up. @linux struct arm_smmu_ste, struct arm_smmu_cd */
 export type EntryWords = Int32Array;
 
 // Stream-table entries.

@@ -79,7 +79,7 @@ function gerrorHandler(smmu: ArmSmmuDevice): IrqReturn {
   return IRQ_HANDLED;
 }
 
-/** Request the interrupts that the tree names, and let the unit send them. @linux arm_smmu_setup_irqs, arm_smmu_setup_unique_irqs */
+/** Request the interrupts that the tree names, and let the unit send them. @linux arm_smmu_setup_irqs, arm_smmu_setup_unique_irqs, arm_smmu_evtq_thread */
 export async function armSmmuSetupIrqs(smmu: ArmSmmuDevice, deviceOf: DeviceOfStream): Promise<Errno> {
   const { dev, io } = smmu;
   let error = await smmu.writeAndWait(0, IRQ_CTRL.offset, IRQ_CTRLACK.offset);
