@@ -34,7 +34,10 @@ export class Rig implements ModelHost {
   /** A bus address whose next access is refused. */
   failNextAt = -1;
 
-  constructor(sizeBytes: number, busOffset: number) {
+  readonly #seed: number;
+
+  constructor(sizeBytes: number, busOffset: number, seed = 1) {
+    this.#seed = seed;
     this.memory = new Uint8Array(sizeBytes);
     this.view = new DataView(this.memory.buffer);
     this.#busOffset = busOffset;
@@ -75,7 +78,7 @@ export class Rig implements ModelHost {
     this.#now = end;
   }
   prng(name: string): Prng {
-    return new Prng(1).fork(name);
+    return new Prng(this.#seed).fork(name);
   }
   mapRegisters(base: number, sizeBytes: number, _name: string, block: RegisterBlock): void {
     this.#blocks.push({ base, sizeBytes, block });

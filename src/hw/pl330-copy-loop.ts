@@ -13,6 +13,7 @@ import { PL330, PL330_OP } from '../regs/pl330.ts';
 import type { InstructionCache } from './pl330-cache.ts';
 import type { DataPath } from './pl330-data.ts';
 import type { Thread } from './pl330-thread.ts';
+import type { WriteBuffer } from './pl330-write-buffer.ts';
 
 const { DMALD, DMAST, DMASTZ, DMARMB, DMAWMB } = PL330_OP;
 const { DATA_READ_ERR, DATA_WRITE_ERR } = PL330.FTR;
@@ -23,6 +24,7 @@ const LoopKind = { OTHER: 0, COPY: 1, CLEAR: 2 } as const;
 /** See the file's head. */
 export class CopyLoops {
   readonly #bus: BusMaster;
+  readonly #buffer: WriteBuffer;
   readonly #cache: InstructionCache;
   readonly #path: DataPath;
   /** Bits of FTR when the last `run` met a fault, else 0; the thread then stands at the faulting instruction. */
@@ -30,8 +32,9 @@ export class CopyLoops {
   /** Instructions that the last `run` stood for. */
   instructions = 0;
 
-  constructor(bus: BusMaster, cache: InstructionCache, path: DataPath) {
+  constructor(bus: BusMaster, buffer: WriteBuffer, cache: InstructionCache, path: DataPath) {
     this.#bus = bus;
+    this.#buffer = buffer;
     this.#cache = cache;
     this.#path = path;
   }
@@ -57,7 +60,8 @@ export class CopyLoops {
     }
     const taken = Math.min(iterations, Math.floor(room / body));
     if (taken < 1) return 0;
-    return this.#take(thread, start, taken, burst);
+    const isLast = taken === iterations && this.#buffer.mayBeOvertaken(thread);
+    return this.#take(thread, start, taken, burst, isLast);
   }
 
   #copies(thread: Thread, burst: number): boolean {
@@ -70,11 +74,12 @@ export class CopyLoops {
     );
   }
 
-  #take(thread: Thread, start: number, taken: number, burst: number): number {
+  /** @param isLast the loop ends with these iterations, and its last store may be overtaken */
+  #take(thread: Thread, start: number, taken: number, burst: number, isLast: boolean): number {
     const { loopBursts } = thread;
     const isCopy = thread.loopKind === LoopKind.COPY;
     const bytes = taken * loopBursts * burst;
-    const status = isCopy ? this.#bus.copy(thread.dar, thread.sar, bytes) : this.#bus.fill(thread.dar, 0, bytes);
+    const status = isLast ? this.#moveAndHold(thread, isCopy, bytes, burst) : this.#move(thread, isCopy, bytes);
     let bursts = taken * loopBursts;
     let begun = taken;
     let isRead = false;
@@ -96,7 +101,24 @@ export class CopyLoops {
     this.#path.beats += bursts * (isCopy ? thread.srcBeats + thread.dstBeats : thread.dstBeats);
     this.instructions = begun * (thread.loopInstructions + 1);
     if (this.fault !== 0) thread.pc = this.#find(start, bursts % loopBursts, isRead ? DMALD : isCopy ? DMAST : DMASTZ);
+    else if (isLast) {
+      const pc = this.#find(start, loopBursts - 1, isCopy ? DMAST : DMASTZ);
+      this.#buffer.hold(thread, pc, (thread.dar - burst) >>> 0, burst);
+    }
     return begun;
+  }
+
+  #move(thread: Thread, isCopy: boolean, bytes: number): BusStatus {
+    return isCopy ? this.#bus.copy(thread.dar, thread.sar, bytes) : this.#bus.fill(thread.dar, 0, bytes);
+  }
+  /** The same, with the data of the last store in the thread's buffer instead of in memory. */
+  #moveAndHold(thread: Thread, isCopy: boolean, bytes: number, burst: number): BusStatus {
+    const before = bytes - burst;
+    const status = before === 0 ? BusStatus.OK : this.#move(thread, isCopy, before);
+    if (status !== BusStatus.OK) return status;
+    if (isCopy) return this.#bus.read(thread.sar + before, thread.heldData, 0, burst);
+    thread.heldData.fill(0, 0, burst);
+    return BusStatus.OK;
   }
 
   /** Address of the n-th instruction `opcode` from `start` on. */

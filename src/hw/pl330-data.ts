@@ -5,6 +5,7 @@
 import { type BusMaster, BusStatus } from '../machine/index.ts';
 import { PL330 } from '../regs/pl330.ts';
 import type { Thread } from './pl330-thread.ts';
+import type { WriteBuffer } from './pl330-write-buffer.ts';
 
 const { MFIFO_ERR, ST_DATA_UNAVAILABLE, DATA_READ_ERR, DATA_WRITE_ERR } = PL330.FTR;
 const ADDRESS_SPACE = 0x1_0000_0000;
@@ -17,6 +18,7 @@ export const BLOCKED = -1;
 /** The data side of the controller. Accesses return DONE, BLOCKED, or bits of FTR. */
 export class DataPath {
   readonly #bus: BusMaster;
+  readonly #buffer: WriteBuffer;
   readonly #widthBytes: number;
   readonly #lines: number;
   readonly #channels: readonly Thread[];
@@ -28,8 +30,9 @@ export class DataPath {
    * @param widthBytes of the bus
    * @param lines of the MFIFO, each as wide as the bus
    */
-  constructor(bus: BusMaster, widthBytes: number, lines: number, channels: readonly Thread[]) {
+  constructor(bus: BusMaster, buffer: WriteBuffer, widthBytes: number, lines: number, channels: readonly Thread[]) {
     this.#bus = bus;
+    this.#buffer = buffer;
     this.#widthBytes = widthBytes;
     this.#lines = lines;
     this.#channels = channels;
@@ -75,14 +78,20 @@ export class DataPath {
     if (thread.count < bytes) {
       return this.#linesFor(thread, bytes) > this.#lines ? MFIFO_ERR.mask : ST_DATA_UNAVAILABLE.mask;
     }
-    const status = dstInc
-      ? this.#write(thread.dar, thread.data, thread.head, bytes)
-      : this.#writeFixed(thread.dar, thread.data, thread.head, dstSize - missing, beats);
     this.beats += beats;
     this.bytes += bytes;
-    if (status !== BusStatus.OK) return DATA_WRITE_ERR.mask;
-    thread.take(bytes);
+    if (dstInc && this.#buffer.mayBeOvertaken(thread)) {
+      const { data, head, heldData } = thread;
+      for (let i = 0; i < bytes; i++) heldData[i] = data[head + i]!;
+      this.#buffer.hold(thread, thread.pc, thread.dar, bytes);
+    } else {
+      const status = dstInc
+        ? this.#write(thread.dar, thread.data, thread.head, bytes)
+        : this.#writeFixed(thread.dar, thread.data, thread.head, dstSize - missing, beats);
+      if (status !== BusStatus.OK) return DATA_WRITE_ERR.mask;
+    }
     if (dstInc) thread.dar = (thread.dar + bytes) >>> 0;
+    thread.take(bytes);
     return DONE;
   }
 
@@ -93,6 +102,12 @@ export class DataPath {
     const bytes = dstInc ? dstSize * dstBeats - missing : dstSize - missing;
     this.beats += dstBeats;
     this.bytes += bytes;
+    if (dstInc && this.#buffer.mayBeOvertaken(thread)) {
+      thread.heldData.fill(0, 0, bytes);
+      this.#buffer.hold(thread, thread.pc, thread.dar, bytes);
+      thread.dar = (thread.dar + bytes) >>> 0;
+      return DONE;
+    }
     let status: BusStatus = BusStatus.OK;
     for (let beat = dstInc ? dstBeats - 1 : 0; beat < dstBeats && status === BusStatus.OK; beat++) {
       status = this.#zero(thread.dar, bytes);

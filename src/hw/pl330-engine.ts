@@ -11,8 +11,9 @@ import type { PeripheralRequest, Pl330Timing } from './pl330-config.ts';
 import { CopyLoops } from './pl330-copy-loop.ts';
 import { DataPath } from './pl330-data.ts';
 import { type Control, Executor } from './pl330-execute.ts';
-import { DEBUG, LENGTH, MANAGER, VISIBLE } from './pl330-instructions.ts';
+import { DEBUG, LENGTH, MANAGER, PASSES, VISIBLE } from './pl330-instructions.ts';
 import { Thread, ThreadState } from './pl330-thread.ts';
+import { WriteBuffer } from './pl330-write-buffer.ts';
 
 const { INSTR_FETCH_ERR, UNDEF_INSTR, DBG_INSTR, LOCKUP_ERR } = PL330.FTR;
 
@@ -59,6 +60,7 @@ export class Engine implements Control {
   readonly #timing: Pl330Timing;
   readonly #cache: InstructionCache;
   readonly #path: DataPath;
+  readonly #buffer: WriteBuffer;
   readonly #executor: Executor;
   /** The ends of a thread's KILLING, COMPLETING and FAULTING_COMPLETING; channels, then the manager. */
   readonly #transitions: readonly ModelTimer[];
@@ -84,9 +86,12 @@ export class Engine implements Control {
     this.manager = new Thread(-1, 0);
     this.#threads = [...this.channels, this.manager];
     this.#cache = new InstructionCache(bus, config.cacheLineBytes, config.cacheLines);
-    this.#path = new DataPath(bus, config.widthBytes, config.mfifoLines, this.channels);
-    const loops = new CopyLoops(bus, this.#cache, this.#path);
-    this.#executor = new Executor(this, this.#cache, this.#path, loops, timing);
+    this.#buffer = new WriteBuffer(host, bus, this.#cache, this.channels, (thread, fault) =>
+      this.#fault(thread, fault),
+    );
+    this.#path = new DataPath(bus, this.#buffer, config.widthBytes, config.mfifoLines, this.channels);
+    const loops = new CopyLoops(bus, this.#buffer, this.#cache, this.#path);
+    this.#executor = new Executor(this, this.#cache, this.#path, this.#buffer, loops, timing);
     this.#turnTimer = host.timer(() => this.#turn());
     this.#watchdog = host.timer(() => this.#watch());
     this.#transitions = this.#threads.map((thread) => host.timer(() => this.#settled(thread)));
@@ -156,6 +161,10 @@ export class Engine implements Control {
   }
   /** Execute one instruction and go on to the next, or return the fault that it is. */
   #tryStep(thread: Thread, opcode: number): number {
+    if (thread.heldBytes !== 0 && (opcode < 0 || PASSES[opcode] === 0)) {
+      const late = this.#buffer.drain(thread);
+      if (late !== 0) return late;
+    }
     if (opcode < 0) return INSTR_FETCH_ERR.mask;
     const length = LENGTH[opcode]!;
     if (length === 0 || (thread.isManager && MANAGER[opcode] === 0)) return UNDEF_INSTR.mask;
@@ -252,10 +261,14 @@ export class Engine implements Control {
   // Ends
 
   complete(thread: Thread): void {
-    this.#stop(thread, ThreadState.COMPLETING);
+    // A store that no event has overtaken has nobody who could miss it.
+    const late = this.#buffer.remainingNs(thread) > 0 ? 0 : this.#buffer.drain(thread);
+    if (late !== 0) this.#fault(thread, late);
+    else this.#stop(thread, ThreadState.COMPLETING);
   }
   kill(thread: Thread): void {
     if (thread.state === ThreadState.STOPPED) return;
+    this.#buffer.drain(thread);
     this.#stop(thread, ThreadState.KILLING);
     this.#config.abortChanged();
   }
@@ -264,10 +277,12 @@ export class Engine implements Control {
     if (!thread.faulting) this.#stop(thread, ThreadState.FAULTING_COMPLETING);
   }
   #stop(thread: Thread, state: number): void {
+    // It stops when all that it stored has arrived.
+    const delayNs = Math.max(this.#timing.completeNs, this.#buffer.remainingNs(thread));
     thread.dropData();
     this.unblock();
     thread.state = state;
-    this.#transitions[thread.isManager ? this.channels.length : thread.index]!.start(this.#timing.completeNs);
+    this.#transitions[thread.isManager ? this.channels.length : thread.index]!.start(delayNs);
     // Those that waited for its room may run.
     this.wake(this.#timing.wakeNs);
   }

@@ -8,6 +8,7 @@ import type { PeripheralRequest, Pl330Timing } from './pl330-config.ts';
 import type { CopyLoops } from './pl330-copy-loop.ts';
 import { BLOCKED, type DataPath } from './pl330-data.ts';
 import { RequestType, type Thread, ThreadState } from './pl330-thread.ts';
+import type { WriteBuffer } from './pl330-write-buffer.ts';
 
 const { FTR, FTRD, CCR } = PL330;
 
@@ -40,6 +41,7 @@ export class Executor {
   readonly #control: Control;
   readonly #cache: InstructionCache;
   readonly #path: DataPath;
+  readonly #buffer: WriteBuffer;
   readonly #loops: CopyLoops;
   readonly #timing: Pl330Timing;
   /** The instruction given by the debug registers, while it is executed. */
@@ -53,10 +55,18 @@ export class Executor {
   /** Instructions that joined loop iterations stood for, for the engine to charge. */
   joined = 0;
 
-  constructor(control: Control, cache: InstructionCache, path: DataPath, loops: CopyLoops, timing: Pl330Timing) {
+  constructor(
+    control: Control,
+    cache: InstructionCache,
+    path: DataPath,
+    buffer: WriteBuffer,
+    loops: CopyLoops,
+    timing: Pl330Timing,
+  ) {
     this.#control = control;
     this.#cache = cache;
     this.#path = path;
+    this.#buffer = buffer;
     this.#loops = loops;
     this.#timing = timing;
   }
@@ -105,7 +115,7 @@ export class Executor {
       case OP.DMALP | 2:
         thread.lc1 = this.#operand(thread, 1);
         return 0;
-      // Accesses are done in order and at once: nothing is outstanding at a barrier.
+      // Loads are done at once; the store that may be on its way has arrived before any instruction that does not pass it.
       case OP.DMARMB:
       case OP.DMAWMB:
       case OP.DMANOP:
@@ -192,6 +202,11 @@ export class Executor {
     const left = !isCounted ? Number.POSITIVE_INFINITY : isLc1 ? thread.lc1 : thread.lc0;
     // A finite loop ends with its counter, an endless one with the peripheral's last request.
     if (left === 0 || (!isCounted && thread.requestLast)) return 0;
+    const late = this.#buffer.drain(thread);
+    if (late !== 0) {
+      this.stay = true;
+      return late;
+    }
     const start = (thread.pc - this.#operand(thread, 1)) >>> 0;
     let begun = 0;
     if ((opcode & 1) === 0) {
@@ -213,8 +228,9 @@ export class Executor {
     const event = operand >>> 3;
     if ((operand & 7) !== 0 || event >= this.#control.events) return FTR.OPERAND_INVALID.mask;
     if (!this.#mayUseEvent(thread, event)) return this.#eventFault(thread);
-    this.#control.signal(event);
-    return 0;
+    const late = this.#buffer.overtaken(thread);
+    if (late === 0) this.#control.signal(event);
+    return late;
   }
   #wfe(thread: Thread): number {
     const operand = this.#operand(thread, 1);

@@ -38,8 +38,8 @@ export function ccr(size: number, beats: number, dstSize = size, dstBeats = beat
 /** The controller as a driver's registers show it. */
 export class Dmac {
   readonly rig: Rig;
-  constructor(options: Partial<Pl330Options> = {}, memoryBytes = 1 << 20) {
-    this.rig = new Rig(memoryBytes, 0);
+  constructor(options: Partial<Pl330Options> = {}, memoryBytes = 1 << 20, seed = 1) {
+    this.rig = new Rig(memoryBytes, 0, seed);
     new Pl330Model(this.rig, {
       base: physAddr(BASE),
       master: { name: 'dmac' },

@@ -8,6 +8,9 @@ const { CCR } = PL330;
 /** What the peripheral asked for when the last DMAWFP ended. */
 export const RequestType = { SINGLE: 0, BURST: 1 } as const;
 
+/** 16 beats of 128 bits. */
+const MAX_BURST_BYTES = 256;
+
 /** Plain state; what happens to it is the engine's affair. */
 export class Thread {
   readonly index: number;
@@ -47,6 +50,12 @@ export class Thread {
   head = 0;
   count = 0;
 
+  /** The last store, while it is on its way: see pl330-write-buffer.ts. 0 bytes: there is none. */
+  heldBytes = 0;
+  heldAddr = 0;
+  heldPc = 0;
+  readonly heldData: Uint8Array;
+
   // What is known of the loop whose end was executed last: see pl330-copy-loop.ts.
   loopPc = -1;
   loopGeneration = -1;
@@ -59,6 +68,7 @@ export class Thread {
     this.index = index;
     this.isManager = index < 0;
     this.data = new Uint8Array(this.isManager ? 0 : mfifoBytes);
+    this.heldData = new Uint8Array(this.isManager ? 0 : MAX_BURST_BYTES);
     this.setCcr(this.ccr);
   }
   setCcr(ccr: number): void {
