@@ -70,7 +70,8 @@ export const rpi3 = defineBoard({
   cacheLineBytes: 64,
   weaklyOrdered: true,
   modes: ['coherent', 'noncoherent', 'mask', 'swiotlb'],
-  kernel: { zoneDmaLimit: 2 ** 30 },
+  // The Pi's firmware asks for as much: its drivers take control blocks where they may not sleep.
+  kernel: { zoneDmaLimit: 2 ** 30, cmdline: 'coherent_pool=1M' },
   deviceTree: () =>
     ofTree(
       dt(
