@@ -10,7 +10,7 @@ import {
   modeTermUsage,
 } from '../boards/index.ts';
 import { EXIT_OK } from './errors.ts';
-import { type CliIo, type Colors, colorsFor, writeJson } from './io.ts';
+import { type CliIo, type Colors, colorsFor, widthOf, writeJson } from './io.ts';
 import { bootBoard, chooseBoard, endOfRun, variant } from './systems.ts';
 import { formatTable } from './table.ts';
 
@@ -33,7 +33,7 @@ export async function command(io: CliIo, args: string[], options: Record<string,
       throw endOfRun(error, chosen);
     });
   if (options.json === true) writeJson(io, { schema: 'dmakit/board/1', board: { ...description, mode } });
-  else io.stdout.write(textOfBoard(description, board, mode, colors));
+  else io.stdout.write(textOfBoard(description, board, mode, colors, widthOf(io.stdout)));
   return EXIT_OK;
 }
 
@@ -43,7 +43,13 @@ function textOfList(colors: Colors): string {
   return `${lines.join('')}\n${colors.dim(`See 'dmakit board ${boards[0]!.name}'.`)}\n`;
 }
 
-function textOfBoard(description: BoardDescription, board: Board, mode: string, colors: Colors): string {
+function textOfBoard(
+  description: BoardDescription,
+  board: Board,
+  mode: string,
+  colors: Colors,
+  width: number | undefined,
+): string {
   const { title, coherent, cacheLineBytes, weaklyOrdered, memory, zones } = description;
   const caches = coherent
     ? 'devices snoop the CPU caches'
@@ -55,7 +61,7 @@ function textOfBoard(description: BoardDescription, board: Board, mode: string, 
     ...memory.map((range) => `  RAM   ${rangeText(range)}\n`),
     ...zones.map((zone) => `  zone  ${rangeText(zone)}  ${zone.name}\n`),
   ];
-  for (const device of description.devices) lines.push(textOfDevice(device, colors));
+  for (const device of description.devices) lines.push(textOfDevice(device, colors, width));
   lines.push(
     `\nModes: ${board.modes.map((term) => `${modeTermUsage(term)} (${modeTermDescription(term)})`).join('; ')}\n`,
   );
@@ -64,7 +70,7 @@ function textOfBoard(description: BoardDescription, board: Board, mode: string, 
 
 type DeviceDescription = BoardDescription['devices'][number];
 
-function textOfDevice(device: DeviceDescription, colors: Colors): string {
+function textOfDevice(device: DeviceDescription, colors: Colors, width: number | undefined): string {
   const { name, driver, maskBits, coherent, busLimit, windows, reach, interrupts, channels, pci, iommu } = device;
   const lines = [`\n${colors.bold(name)}  ${driver === null ? colors.yellow('no driver') : `driver ${driver}`}\n`];
   if (device.compatible.length > 0) lines.push(`  compatible  ${device.compatible.join(', ')}\n`);
@@ -88,7 +94,7 @@ function textOfDevice(device: DeviceDescription, colors: Colors): string {
   if (interrupts.length > 0) lines.push(`  interrupts  ${interrupts.join(', ')}\n`);
   if (channels.length > 0) {
     const rows = channels.map((chan) => [`  ${chan.name}`, chan.capabilities.join(' '), chan.client ?? 'free']);
-    lines.push(formatTable([{ title: '  channel' }, { title: 'can' }, { title: 'used by' }], rows, colors));
+    lines.push(formatTable([{ title: '  channel' }, { title: 'can' }, { title: 'used by' }], rows, colors, width));
   }
   return lines.join('');
 }

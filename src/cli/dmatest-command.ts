@@ -12,7 +12,7 @@ import { parseParameters } from './dmatest-parameters.ts';
 import { CliError, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK } from './errors.ts';
 import { EventRecorder } from './event-output.ts';
 import { textOfFinding, textOfSplat, untoldSplats } from './finding-text.ts';
-import { type CliIo, type Colors, colorsFor, writeJson } from './io.ts';
+import { type CliIo, type Colors, colorsFor, widthOf, writeJson } from './io.ts';
 import { startProgress } from './progress.ts';
 import {
   BootError,
@@ -191,7 +191,7 @@ function textOf({ runs, skipped }: Campaign, seed: number, testList: boolean, io
   const rows = runs.flatMap((run) => run.rows);
   const lines: string[] = [];
   if (testList) lines.push(...runs.flatMap((run) => listTextOf(run, runs.length > 1)), rows.length > 0 ? '\n' : '');
-  if (rows.length > 0) lines.push(tableOf(rows, colors));
+  if (rows.length > 0) lines.push(tableOf(rows, colors, { width: widthOf(io.stdout) }));
   for (const run of runs) lines.push(troublesOf(run, colors));
   if (skipped.length > 0) lines.push('\n', textOfSkipped(skipped, colors));
   lines.push('\n', `${summary(runs)} ${colors.dim(`(seed ${seed})`)}\n`);
@@ -232,7 +232,11 @@ export function summary(runs: readonly DmatestBoardRun[]): string {
 }
 
 /** The table of results; `brief` leaves out mode and test, for runs that have one of each. */
-export function tableOf(rows: readonly DmatestRow[], colors: Colors, brief = false): string {
+export function tableOf(
+  rows: readonly DmatestRow[],
+  colors: Colors,
+  { brief = false, width }: { readonly brief?: boolean; readonly width?: number | undefined } = {},
+): string {
   const texts = brief ? ['board', 'channel'] : ['board', 'mode', 'channel', 'test'];
   const columns = [
     ...texts.map((title) => ({ title })),
@@ -244,5 +248,5 @@ export function tableOf(rows: readonly DmatestRow[], colors: Colors, brief = fal
     row.failures === 0 ? '0' : colors.red(formatCount(row.failures)),
     ...[row.iops.toFixed(2), formatCount(row.kBps), row.wallS.toFixed(2)],
   ];
-  return formatTable(columns, rows.map(cells), colors);
+  return formatTable(columns, rows.map(cells), colors, width);
 }

@@ -259,3 +259,11 @@ test('Ctrl-C at a process, too', async () => {
   assert.equal(code, 130);
   assert.match(stdout, /\n1 board, \d+ channels, \d+ tests, 0 failures \(seed 1\)\n$/);
 });
+
+test('on a narrow terminal the table is told row by row, and no line is longer', async () => {
+  const args = ['dmatest', '--board', 'rpi3', '--max-channels', '2', '--iterations', '2'];
+  const { stdout } = await dmakitWith({ isTTY: true, columns: 40, env: { NO_COLOR: '1' } }, ...args);
+  const [rows = ''] = stdout.split('\n\n');
+  assert.match(rows, /^board rpi3 {2}mode default\n {2}channel dma0chan0 {2}test copy {2}tests 2\n/);
+  for (const line of rows.split('\n')) assert.ok(line.length <= 40, line);
+});

@@ -34,6 +34,11 @@ export function colorsFor(stream: Writer, env: CliIo['env']): Colors {
   return pico.createColors(!refused && (wanted || (stream.isTTY === true && env.TERM !== 'dumb')));
 }
 
+/** Columns of a terminal; undefined where lines may have any length, as in a pipe. */
+export function widthOf({ isTTY, columns }: Writer): number | undefined {
+  return isTTY === true && columns !== undefined && columns > 0 ? columns : undefined;
+}
+
 /** Write one JSON document. */
 export function writeJson(io: CliIo, document: unknown): void {
   io.stdout.write(`${JSON.stringify(document, null, 2)}\n`);

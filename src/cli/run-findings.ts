@@ -6,8 +6,11 @@ import type { FailedExpectation } from '../tools/run-driver.ts';
 import { EXPECTATION_RULE, RULE_OF_CAUSE } from './run-rules.ts';
 import { userPlace } from './source-place.ts';
 
-/** The finding for one failed expectation. */
-export function expectationFinding(failure: FailedExpectation, installation: string): RunFinding {
+/**
+ * The finding for one failed expectation.
+ * @param others whether other findings of the run stand before it
+ */
+export function expectationFinding(failure: FailedExpectation, installation: string, others: boolean): RunFinding {
   const at = userPlace(failure.stack, installation) ?? null;
   const { difference, device, timeNs } = failure;
   const when = { timeNs, context: 'process main', times: 1, kernel: null, values: difference };
@@ -18,6 +21,9 @@ export function expectationFinding(failure: FailedExpectation, installation: str
   return {
     ...common,
     ...RULE_OF_CAUSE[difference.cause],
+    ...(others && difference.cause === 'wrong'
+      ? { fix: 'Mend what the findings before this one name: it may explain the bytes.' }
+      : {}),
     message: `${failure.message}: ${differenceText(difference)}`,
   };
 }

@@ -108,15 +108,14 @@ async function runOne(job: RunJob, board: Board, driver: DriverDefinition): Prom
   const stack = run.failures[0]?.stack ?? run.stack;
   // What the checker explains is told once, by the checker.
   const unexplained = run.failures.filter(({ explained }) => !explained);
+  const told = instruments.findings().map((finding) => hungAt(finding, waitsAt));
   return {
     ...job,
     outcome: run.outcome,
     message: run.message,
     at: userPlace(stack, installation) ?? waitsAt,
-    findings: [
-      ...unexplained.map((failure) => expectationFinding(failure, installation)),
-      ...instruments.findings().map((finding) => hungAt(finding, waitsAt)),
-    ],
+    // What the checker found comes first: it may explain what the driver saw.
+    findings: [...told, ...unexplained.map((failure) => expectationFinding(failure, installation, told.length > 0))],
     splats: system.kernel.splats.map((splat) => ({ ...splat, at: splat.place })),
     waits,
     log: run.outcome === 'ok' ? [] : system.kernel.log.lines.slice(-LOG_LINES).map(formatLogLine),

@@ -486,3 +486,25 @@ test('a run without a channel says why its controller has none', async () => {
     /skipped: .* no free channel that offers memcpy; .*Can't allocate memory!; .* failed with error -12\n/,
   );
 });
+
+test('what the checker found stands before the bytes that it may explain', async () => {
+  const run = await runOf(
+    driver('unsubmitted', 'prepare(); dmaAsyncIssuePending(chan); unmap(); expectBytes(target, 7);'),
+  );
+  assert.deepEqual(
+    run.findings.map(({ rule }) => rule),
+    ['dmaengine/not-submitted', 'run/wrong-bytes'],
+  );
+  assert.match(run.findings[1]!.fix, /findings before this one/);
+});
+
+test('hardware that is none fails the run', async () => {
+  const path = join(dir, 'no-hardware.ts');
+  writeFileSync(
+    path,
+    "import { defineDriver } from 'dmakit/tools';\nexport default defineDriver({ name: 'no-hardware', hardware: () => 5 as never, main() {} });\n",
+  );
+  const run = await runOf(path);
+  assert.equal(run.outcome, 'failed');
+  assert.equal(run.message, 'hardware returned 5: expected an object with readRegister and writeRegister');
+});

@@ -12,7 +12,7 @@ import type { DmatestBoardRun } from '../tools/dmatest-campaign.ts';
 import { copyFile, DEFAULT_CHUNK_BYTES } from './copy-file.ts';
 import { campaign, summary, tableOf, totalOf, troublesOf } from './dmatest-command.ts';
 import { describeError, EXIT_FINDINGS, EXIT_OK, exitCodeOfSignal } from './errors.ts';
-import { type CliIo, colorsFor } from './io.ts';
+import { type CliIo, colorsFor, widthOf } from './io.ts';
 import { bundleDriver } from './loader.ts';
 import { processIo } from './process-io.ts';
 import type { RunRecord } from './run-protocol.ts';
@@ -38,7 +38,7 @@ export async function start(io: CliIo): Promise<number> {
   say('\n');
   const { runs, interrupted } = await campaign(io, matrix(chosen), { iterations: ITERATIONS }, SEED);
   const rows = runs.flatMap((run) => run.rows);
-  say(tableOf(rows, colors, true));
+  say(tableOf(rows, colors, { brief: true, width: widthOf(io.stdout) }));
   say(colors.dim('iops and KB/s count simulated time, wall s the time of this computer\n'));
   if (chosen.skipped.length > 0) say(`\n${leftOut(chosen.skipped)}\n`);
   for (const run of runs) say(troublesOf(run, colors));
@@ -111,7 +111,7 @@ async function copies(io: CliIo, source: string): Promise<boolean> {
     ...['size', 'simulated', 'wall'].map((title) => ({ title, numeric: true })),
     { title: '' },
   ];
-  io.stdout.write(formatTable(columns, rows, colors));
+  io.stdout.write(formatTable(columns, rows, colors, widthOf(io.stdout)));
   return right;
 }
 

@@ -1,4 +1,5 @@
 /** Tables without lines, the same on a terminal and in a pipe (where other programs split them by spaces). */
+import { stripVTControlCharacters } from 'node:util';
 import Table from 'cli-table3';
 import type { Colors } from './io.ts';
 
@@ -14,8 +15,34 @@ const noLines = Object.fromEntries(
     .map((name) => [name, '']),
 );
 
-/** The table as text, with a line end. */
-export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[], colors: Colors): string {
+/**
+ * The table as text, with a line end.
+ * @param width of the terminal; a table that is wider is told row by row, each cell with its title
+ */
+export function formatTable(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  colors: Colors,
+  width = Number.POSITIVE_INFINITY,
+): string {
+  const text = wideTable(columns, rows, colors);
+  if (text.split('\n').every((line) => stripVTControlCharacters(line).length <= width)) return text;
+  return rows.map((row) => `${wrapCells(columns, row, colors, width)}\n`).join('');
+}
+
+/** The cells of a row with their titles, as many on a line as fit; further lines are indented. */
+function wrapCells(columns: readonly Column[], row: readonly string[], colors: Colors, width: number): string {
+  const lines: string[] = [];
+  for (const [i, { title }] of columns.entries()) {
+    const cell = `${colors.dim(title.trim())} ${(row[i] ?? '').trim()}`;
+    const longer = `${lines.at(-1)}  ${cell}`;
+    if (lines.length > 0 && stripVTControlCharacters(longer).length <= width) lines[lines.length - 1] = longer;
+    else lines.push(lines.length === 0 ? cell : `  ${cell}`);
+  }
+  return lines.join('\n');
+}
+
+function wideTable(columns: readonly Column[], rows: readonly (readonly string[])[], colors: Colors): string {
   const table = new Table({
     chars: { ...noLines, middle: '  ' },
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [], compact: true },

@@ -35,7 +35,7 @@ import {
   spinUnlock,
   splat,
 } from '../kernel/index.ts';
-import { SimMachine } from '../machine/index.ts';
+import { type RegisterBlock, SimMachine } from '../machine/index.ts';
 import type { Mem } from '../machine/mem.ts';
 import { ForeignAwaitError, HungTaskError, LockupError, type WaitReport } from '../machine/scheduler.ts';
 import { probeErrors } from './channels.ts';
@@ -152,6 +152,13 @@ function pciIdText(id: PciDeviceId): string {
     : `${hex(id.vendor, 4)}:${hex(id.device, 4)}`;
 }
 
+/** What a driver file's `hardware` gives is not checked by types alone. */
+function isRegisterBlock(block: unknown): block is RegisterBlock {
+  if (typeof block !== 'object' || block === null) return false;
+  const { readRegister, writeRegister } = block as Partial<RegisterBlock>;
+  return typeof readRegister === 'function' && typeof writeRegister === 'function';
+}
+
 const capabilities: Record<Capability, number> = {
   memcpy: dmaCapMask(DMA_MEMCPY),
   memset: dmaCapMask(DMA_MEMSET),
@@ -202,7 +209,9 @@ class Run {
 
   async #bindAndRun(): Promise<void> {
     const { compatible, pci, name, main } = this.#driver;
-    const own = compatible === undefined && pci === undefined ? this.#makeDevice() : null;
+    const isOwn = compatible === undefined && pci === undefined;
+    const own = isOwn ? this.#makeDevice() : null;
+    if (isOwn && own === null) return;
     const deviceDriver: DeviceDriver = {
       name,
       ...(own !== null ? { match: (dev: Device) => dev === own } : {}),
@@ -236,19 +245,20 @@ class Run {
     if (last !== undefined) await deviceReleaseDriver(last);
   }
 
-  /** The driver's own device, and its hardware where it brings some along. */
-  #makeDevice(): PlatformDevice {
+  /** The driver's own device, and its hardware where it brings some along; null when that is none. */
+  #makeDevice(): PlatformDevice | null {
     const { name, hardware } = this.#driver;
     if (hardware === undefined) return new PlatformDevice(this.#kernel, name);
     const { machine } = this.#system;
     if (!(machine instanceof SimMachine)) throw new Error("'hardware' needs a simulated machine");
     const sizeBytes = HARDWARE_BYTES;
-    machine.mapRegisters(
-      HARDWARE_BASE,
-      sizeBytes,
-      name,
-      hardware(machine, { base: HARDWARE_BASE, sizeBytes, irq: machine.irqLine(HARDWARE_IRQ) }),
-    );
+    const irq = machine.irqLine(HARDWARE_IRQ);
+    const block: unknown = hardware(machine, { base: HARDWARE_BASE, sizeBytes, irq });
+    if (!isRegisterBlock(block)) {
+      this.#fail(`hardware returned ${String(block)}: expected an object with readRegister and writeRegister`, '');
+      return null;
+    }
+    machine.mapRegisters(HARDWARE_BASE, sizeBytes, name, block);
     const resources: Resource[] = [
       { kind: 'mem', start: HARDWARE_BASE, sizeBytes, name },
       { kind: 'irq', start: HARDWARE_IRQ, sizeBytes: 1, name },
