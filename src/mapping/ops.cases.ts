@@ -378,6 +378,19 @@ const cases: Record<string, Case> = {
     dmaFreeNoncontiguous(dev, 5 * PAGE_SIZE, table, DMA_BIDIRECTIONAL);
     assert.equal(dmaAllocNoncontiguous(dev, 4096, DMA_BIDIRECTIONAL, GFP_KERNEL, DMA_ATTR_NO_KERNEL_MAPPING), null);
   },
+  'noncontiguous memory goes back whole'(rig, { isolates }) {
+    const { dev, kernel } = rig;
+    let before = -1;
+    for (let i = 0; i < 3; i++) {
+      const table = dmaAllocNoncontiguous(dev, 5 * PAGE_SIZE, DMA_BIDIRECTIONAL, GFP_KERNEL, 0);
+      assert.ok(table !== null);
+      const { dmaAddress } = table.sgl;
+      dmaFreeNoncontiguous(dev, 5 * PAGE_SIZE, table, DMA_BIDIRECTIONAL);
+      if (isolates) assert.equal(rig.deviceRead(dmaAddress, 64), null);
+      if (before < 0) before = kernel.pages.freePages;
+    }
+    assert.equal(kernel.pages.freePages, before);
+  },
   'coherent memory can be shown to user space and described by a table'(rig) {
     const { dev, kernel } = rig;
     const { mem, handle } = dmaAllocCoherent(dev, 3 * PAGE_SIZE, GFP_KERNEL)!;
