@@ -17,7 +17,7 @@ import {
   readlRelaxed,
   writelRelaxed,
 } from '../kernel/index.ts';
-import { Ratelimit } from '../mapping/ratelimit.ts';
+import { Ratelimit } from '../kernel/ratelimit.ts';
 import { SMMU, SMMU_EVENT, SMMU_EVT, SMMU_EVT_BYTES } from '../regs/smmu-v3.ts';
 import { type ArmSmmuDevice, Feature } from './arm-smmu-v3-device.ts';
 import { hex64 } from './arm-smmu-v3-queue.ts';

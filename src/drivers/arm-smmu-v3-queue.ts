@@ -21,8 +21,8 @@ import {
   readlRelaxed,
   writelRelaxed,
 } from '../kernel/index.ts';
+import { Ratelimit } from '../kernel/ratelimit.ts';
 import { dmaAllocCoherent, dmaFreeCoherent } from '../mapping/index.ts';
-import { Ratelimit } from '../mapping/ratelimit.ts';
 import { SMMU, SMMU_CMD_BYTES, SMMU_CMD_SYNC, SMMU_EVT_BYTES, SMMU_OP, SMMU_PAGE1 } from '../regs/smmu-v3.ts';
 
 /** The largest queue. */

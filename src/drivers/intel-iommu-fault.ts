@@ -16,7 +16,7 @@ import {
   spinUnlockIrqrestore,
   writel,
 } from '../kernel/index.ts';
-import { Ratelimit } from '../mapping/ratelimit.ts';
+import { Ratelimit } from '../kernel/ratelimit.ts';
 import { VTD, VTD_FRCD } from '../regs/vtd.ts';
 import type { IntelIommu } from './intel-iommu-unit.ts';
 

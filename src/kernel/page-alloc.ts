@@ -27,6 +27,7 @@ import {
 import type { Kernel } from './kernel.ts';
 import { splat, warnOnce } from './panic.ts';
 import { prWarn } from './printk.ts';
+import { Ratelimit } from './ratelimit.ts';
 
 export { MAX_PAGE_ORDER, MigrateType, type Page } from './frame-table.ts';
 
@@ -63,6 +64,8 @@ export interface Zone {
 
 /** See the file's head. One for each kernel, at `kernel.pages`. */
 export class PageAllocator {
+  /** One failure in ten seconds is told. */
+  readonly #noPage: Ratelimit;
   /** @internal */
   readonly frames: FrameTable;
   /** @internal */
@@ -92,6 +95,7 @@ export class PageAllocator {
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
+    this.#noPage = new Ratelimit(kernel, '', 10e9, 1);
     const { machine, options } = kernel;
     const dmaEnd = options.zoneDmaLimit ?? 16 * MIB;
     const dma32End = options.zoneDma32Limit ?? 2 ** 32;
@@ -281,6 +285,7 @@ export class PageAllocator {
     return frames.pageAt(index);
   }
   #warnAlloc(gfp: Gfp, order: number): void {
+    if (!this.#noPage.allow()) return;
     const kernel = this.#kernel;
     const task = kernel.machine.scheduler.current?.name ?? 'swapper/0';
     const mode = `0x${gfp.toString(16)}(${gfpNames(gfp)})`;

@@ -25,6 +25,7 @@ import type { Kernel } from './kernel.ts';
 import { __freePages, allocPages, MAX_PAGE_ORDER, type Page } from './page-alloc.ts';
 import { splat, warnOnce } from './panic.ts';
 import { prErr, prWarn } from './printk.ts';
+import { Ratelimit } from './ratelimit.ts';
 
 /** Objects begin on cache lines. @linux SLAB_HWCACHE_ALIGN */
 export const SLAB_HWCACHE_ALIGN = 0x2000;
@@ -80,6 +81,12 @@ class Slab extends ListNode {
     for (let i = 0; i < objects; i++) this.free[i] = objects - 1 - i;
     this.freeCount = objects;
   }
+}
+
+const OUT_OF_MEMORY = {};
+/** All caches together tell ten failures in five seconds. */
+function outOfMemoryLimit(kernel: Kernel): Ratelimit {
+  return kernel.subsystem(OUT_OF_MEMORY, () => new Ratelimit(kernel, 'slab_out_of_memory'));
 }
 
 /** A cache of objects of one size. @linux struct kmem_cache */
@@ -168,6 +175,7 @@ export class KmemCache {
     return slab;
   }
   #warnOutOfMemory(gfp: Gfp): void {
+    if (!outOfMemoryLimit(this.kernel).allow()) return;
     const mode = `0x${gfp.toString(16)}(${gfpNames(gfp)})`;
     prWarn(this.kernel, `SLUB: Unable to allocate memory on CPU 0 (of node 0) on node -1, gfp=${mode}`);
     const sizes = `object size: ${this.objectSize}, buffer size: ${this.stride}`;

@@ -17,7 +17,7 @@ import { __GFP_NOWARN, type Gfp } from '../kernel/gfp.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Page } from '../kernel/page-alloc.ts';
 import { prErr, prInfo } from '../kernel/printk.ts';
-import { Ratelimit } from './ratelimit.ts';
+import { Ratelimit } from '../kernel/ratelimit.ts';
 import { padAddr } from './report.ts';
 
 const FOUR_GIB = 2 ** 32;

@@ -20,12 +20,12 @@ import { type Device, devWarn } from '../kernel/device.ts';
 import { DMA_FROM_DEVICE, DMA_TO_DEVICE, type DmaDataDirection } from '../kernel/dma-direction.ts';
 import type { Kernel, RamBank } from '../kernel/index.ts';
 import { type Page, physToPage } from '../kernel/page-alloc.ts';
+import { Ratelimit } from '../kernel/ratelimit.ts';
 import { DMA_ATTR_NO_WARN, DMA_ATTR_SKIP_CPU_SYNC } from './attrs.ts';
 import type { BounceBackend, IoTlbMem } from './bounce.ts';
 import { dmaCapable, physToDma } from './dma-range.ts';
 import { dmaGetMinAlignMask, dmaGetSegBoundary } from './mask.ts';
 import { mappingObserver } from './observer.ts';
-import { Ratelimit } from './ratelimit.ts';
 import { devWarnOnce, reachText } from './report.ts';
 import {
   IO_TLB_SEGSIZE,
