@@ -3,36 +3,39 @@ import { EINVAL, type Errno, OK } from '../base/index.ts';
 
 /** What one run is to do; names as the module's, in camelCase. */
 export interface DmatestParams {
-  /** Alignment of offsets and lengths as a power of two; -1: the device's. */
+  /** Alignment of offsets and lengths as a power of two; -1: the device's. @linux dmatest.alignment */
   alignment: number;
-  /** Name of the channel, `dma0chan0`; '' is any. */
+  /** Name of the channel, `dma0chan0`; '' is any. @linux dmatest.channel */
   channel: string;
-  /** Name of the DMA controller's device; '' is any. */
+  /** Name of the DMA controller's device; '' is any. @linux dmatest.device */
   device: string;
   /** 0 copies, 1 fills. */
   dmatest: number;
-  /** Transfers of each thread; 0 is without end. */
+  /** Transfers of each thread; 0 is without end. @linux dmatest.iterations */
   iterations: number;
-  /** How many channels at most; 0 is all. */
+  /** How many channels at most; 0 is all. @linux dmatest.max_channels */
   maxChannels: number;
   /** Take buffers from ZONE_DMA, so that nothing bounces. */
   nobounce: boolean;
-  /** No random offsets and lengths: always the whole buffer, or `transferSize` from its start. */
+  /** No random offsets and lengths: always the whole buffer, or `transferSize` from its start. @linux dmatest.norandom */
   norandom: boolean;
-  /** Neither fill the buffers nor verify them. */
+  /** Neither fill the buffers nor verify them. @linux dmatest.noverify */
   noverify: boolean;
-  /** Poll for completion instead of waiting for the callback. */
+  /** Poll for completion instead of waiting for the callback. @linux dmatest.polled */
   polled: boolean;
+  /** @linux dmatest.pq_sources */
   pqSources: number;
-  /** Size of the buffers in bytes. */
+  /** Size of the buffers in bytes. @linux dmatest.test_buf_size */
   testBufSize: number;
+  /** @linux dmatest.threads_per_chan */
   threadsPerChan: number;
-  /** Of one transfer, in milliseconds; -1 is never. */
+  /** Of one transfer, in milliseconds; -1 is never. @linux dmatest.timeout */
   timeout: number;
-  /** Length of every transfer in bytes; 0 is random. */
+  /** Length of every transfer in bytes; 0 is random. @linux dmatest.transfer_size */
   transferSize: number;
-  /** Print a line for each test that passed, too. */
+  /** Print a line for each test that passed, too. @linux dmatest.verbose */
   verbose: boolean;
+  /** @linux dmatest.xor_sources */
   xorSources: number;
 }
 

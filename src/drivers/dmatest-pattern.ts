@@ -4,17 +4,17 @@
  * from a prepared stretch and compared by words, and only a word that differs is looked at byte by byte.
  */
 
-/** Bit 7: a byte of the source buffer. */
+/** Bit 7: a byte of the source buffer. @linux PATTERN_SRC */
 export const PATTERN_SRC = 0x80;
-/** A byte of the destination buffer. */
+/** A byte of the destination buffer. @linux PATTERN_DST */
 export const PATTERN_DST = 0x00;
-/** Bit 6: a byte that is to be copied. */
+/** Bit 6: a byte that is to be copied. @linux PATTERN_COPY */
 export const PATTERN_COPY = 0x40;
-/** Bit 5: a byte that is to be overwritten. */
+/** Bit 5: a byte that is to be overwritten. @linux PATTERN_OVERWRITE */
 export const PATTERN_OVERWRITE = 0x20;
-/** The counter's bits. */
+/** The counter's bits. @linux PATTERN_COUNT_MASK */
 export const PATTERN_COUNT_MASK = 0x1f;
-/** What stands for the counter in fills. */
+/** What stands for the counter in fills. @linux PATTERN_MEMSET_IDX */
 export const PATTERN_MEMSET_IDX = 0x01;
 
 /** How many mismatches of one region are printed. */
@@ -48,18 +48,18 @@ export class DmatestPatterns {
     this.#words = Array.from({ length: 8 }, (_, flags) => wordTable(flags << 5, isMemset));
   }
 
-  /** Fill a source buffer, of which [start, start+len) is to be copied. */
+  /** Fill a source buffer, of which [start, start+len) is to be copied. @linux dmatest_init_srcs */
   initSource(buf: Uint8Array, start: number, len: number): void {
     fillAround(buf, this.#source, this.#copied, start, len);
   }
-  /** Fill a destination buffer, of which [start, start+len) is to be overwritten. */
+  /** Fill a destination buffer, of which [start, start+len) is to be overwritten. @linux dmatest_init_dsts */
   initDestination(buf: Uint8Array, start: number, len: number): void {
     fillAround(buf, this.#untouched, this.#overwritten, start, len);
   }
 
   /**
    * How many bytes of [start, end) are not what `pattern` and the counter (which is `counter` at `start`) say; the first
-   * `MAX_ERROR_COUNT` less `before` of them are told to `mismatch`.
+   * `MAX_ERROR_COUNT` less `before` of them are told to `mismatch`. @linux dmatest_verify, dmatest_mismatch
    */
   verify(
     buf: Uint8Array,

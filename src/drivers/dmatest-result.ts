@@ -1,6 +1,6 @@
 /** What dmatest's threads report. */
 
-/** One thread's outcome, as data and as the module's own lines. */
+/** One thread's outcome, as data and as the module's own lines. @linux dmatest.result, dmatest.summary */
 export interface DmatestThreadResult {
   /** `dma0chan0` */
   readonly channel: string;

@@ -102,7 +102,7 @@ function complain(thread: DmatestThread, text: string): void {
   thread.print(LogLevel.WARNING, text);
 }
 
-/** See the file's head. */
+/** See the file's head. @linux dmatest_func, struct dmatest_thread */
 export class DmatestThread {
   readonly kernel: Kernel;
   readonly chan: DmaChan;

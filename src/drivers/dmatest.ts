@@ -55,7 +55,7 @@ interface TestedChannel {
   readonly tasks: KThread[];
 }
 
-/** The module, loaded. */
+/** The module, loaded. @linux dmatest.run, dmatest.wait, dmatest.test_list */
 export class Dmatest {
   readonly kernel: Kernel;
   /** What `set` changes; threads get a copy when they are added. */
