@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { DMA_FROM_DEVICE, GFP_KERNEL, kmalloc } from '../kernel/index.ts';
+import { PAGE_SIZE } from '../base/index.ts';
+import { DMA_FROM_DEVICE, DMA_TO_DEVICE, freePages, GFP_KERNEL, getFreePages, kmalloc } from '../kernel/index.ts';
 import { dmaMappingError, dmaMapSingle, dmaUnmapSingle } from '../mapping/index.ts';
 import type { Board } from './board.ts';
 import { boards } from './index.ts';
@@ -103,6 +104,45 @@ for (const board of boards) {
       );
     });
   }
+}
+
+for (const board of boards) {
+  const mode = modesOf(board).find((text) => settingOf(text).untrusted === true);
+  if (mode === undefined) continue;
+  test(`${board.name}, ${mode}: a device that is not trusted sees nothing beside its buffer`, async (t) => {
+    const rig = await ProgramRig.boot(board, settingOf(mode));
+    await rig.system.run(() => {
+      rig.findDevices({});
+      if (!rig.devices.every(({ dev }) => dev.untrusted)) {
+        t.skip('nothing can be plugged in here');
+        return;
+      }
+      fc.assert(
+        fc.property(fc.nat(4095), fc.integer({ min: 1, max: 9000 }), (offset, size) => beside(rig, offset, size)),
+        { seed: SEED, numRuns: 50 },
+      );
+    });
+    await rig.close();
+  });
+}
+/** The pages in which the buffer lies hold other things, which the device must not find. */
+function beside(rig: ProgramRig, offset: number, size: number): void {
+  const device = rig.devices[0]!;
+  const { dev } = device;
+  const pages = getFreePages(rig.kernel, GFP_KERNEL, 2)!;
+  pages.bytes.fill(0x5e);
+  const part = pages.slice(offset, size);
+  part.bytes.fill(0xb0);
+  const addr = dmaMapSingle(dev, part, DMA_TO_DEVICE);
+  assert.equal(dmaMappingError(dev, addr), 0);
+  const start = addr - (addr % PAGE_SIZE);
+  const seen = new Uint8Array(Math.ceil((addr + size - start) / PAGE_SIZE) * PAGE_SIZE);
+  rig.read(device, start, seen, seen.length);
+  const inside = seen.subarray(addr - start, addr - start + size);
+  assert.ok(inside.every((byte) => byte === 0xb0));
+  assert.ok(seen.every((byte, i) => byte === 0 || (i >= addr - start && i < addr - start + size)));
+  dmaUnmapSingle(dev, addr, size, DMA_TO_DEVICE);
+  freePages(rig.kernel, pages, 2);
 }
 
 /** The device writes to the first bytes of a line, the CPU meanwhile to the rest. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { DMA_MAPPING_ERROR, type DmaAddr, dmaBitMask, PAGE_SIZE } from '../base/addr.ts';
+import { DMA_MAPPING_ERROR, type DmaAddr, dmaBitMask, PAGE_SIZE, physAddr } from '../base/addr.ts';
 import { Prng } from '../base/prng.ts';
 import type { Device } from '../kernel/device.ts';
 import { DMA_TO_DEVICE } from '../kernel/dma-direction.ts';
@@ -13,12 +13,14 @@ import {
   dmaFreeCoherent,
   dmaGetRequiredMask,
   dmaMapPage,
+  dmaMapResource,
   dmaMapSg,
   dmaSetCoherentMask,
   dmaSetMask,
   dmaSetMaxSegSize,
   dmaSetSegBoundary,
   dmaUnmapPage,
+  dmaUnmapResource,
   dmaUnmapSg,
   sgAlloc,
   sgNext,
@@ -261,6 +263,23 @@ test('a coherent allocation in atomic context works on a coherent machine', asyn
     assert.equal(memory.mem.size, 100);
     assert.equal(devIommu(dev)!.domain!.iovaToPhys(memory.handle), memory.mem.phys);
     dmaFreeCoherent(dev, 100, memory.mem, memory.handle);
+  });
+});
+
+test('another device’s registers get addresses, and give them back', async () => {
+  const { kernel, newDevice } = softwareIommu(STRICT);
+  const dev = newDevice();
+  const domain = devIommu(dev)!.domain as SoftwareDomain;
+  const { iovad, rcaches } = dmaCookie(domain);
+  const before = iovad.rangeCount;
+  await kernel.run(() => {
+    const addr = dmaMapResource(dev, physAddr(0xfe30_0010), 5000, DMA_TO_DEVICE, 0);
+    assert.equal(domain.iovaToPhys(addr), 0xfe30_0010);
+    assert.equal(domain.table.size, 2);
+    dmaUnmapResource(dev, addr, 5000, DMA_TO_DEVICE, 0);
+    assert.equal(domain.table.size, 0);
+    rcaches.flush();
+    assert.equal(iovad.rangeCount, before);
   });
 });
 
