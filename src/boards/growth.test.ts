@@ -18,8 +18,8 @@ import { ProgramRig } from './program-rig.cases.ts';
 /** Steps on each board. */
 const STEPS = Number(process.env.DMAKIT_STEPS ?? 1_000_000);
 const SEED = Number(process.env.DMAKIT_SEED ?? 0x5eed);
-/** What compiled code and rare sizes may come to need; ten bytes for each step would be more. */
-const HEAP_BYTES = 700_000;
+/** What compiled code and rare sizes may come to need, which differs from run to run; an object kept for each step is more. */
+const HEAP_BYTES = 2_000_000;
 const BUFFER_BYTES = 300_000;
 /** Slabs that a rare size needs for the first time, and tables for addresses that were never used before. */
 const MORE_PAGES = 64;
