@@ -14,6 +14,7 @@ import {
   iommuUnmapFast,
   reportIommuFault,
 } from './domain.ts';
+import { iommuDeviceUnregister } from './iommu.ts';
 import { type SoftwareDomain, softwareIommu } from './test-support.cases.ts';
 
 function newDomain() {
@@ -55,4 +56,13 @@ test('a fault goes to the handler of the domain, which says whether it took it',
   ]);
   iommuSetFaultHandler(domain, null);
   assert.equal(reportIommuFault(domain, dev, 0x5000, true), false);
+});
+
+test('devices that come after an IOMMU is gone are behind none', () => {
+  const { kernel, newDevice } = softwareIommu('iommu.strict=1');
+  const { ops } = devIommu(newDevice())!;
+  iommuDeviceUnregister(kernel, ops);
+  const late = newDevice();
+  assert.equal(devIommu(late), null);
+  assert.equal(late.dmaOps, null);
 });
